@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: MIT
+# hvisor-launch: see README.md. "make help" lists the targets.
+
+VERSION := 0.1.0
+PREFIX ?= /usr/local
+DESTDIR ?=
+BUILD ?= build
+PKG_CONFIG ?= pkg-config
+
+WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wstrict-prototypes -Wmissing-prototypes \
+	-Wvla -Wpointer-arith
+ifdef WERROR
+WARNINGS += -Werror
+endif
+OPTIMIZE ?= -O2 -g
+SANITIZE ?=
+DEFINES := -D_GNU_SOURCE -DHVISOR_VERSION='"$(VERSION)"' -DHVISOR_PREFIX='"$(PREFIX)"'
+ALL_CFLAGS := -std=gnu11 $(OPTIMIZE) $(WARNINGS) $(DEFINES) -I. -fstack-protector-strong -fPIE $(SANITIZE) $(CFLAGS)
+ALL_LDFLAGS := -Wl,-z,relro,-z,now $(SANITIZE) $(LDFLAGS)
+
+# The portable core, which the kernel module compiles too; what the backends share; the launcher without its main().
+CORE := common/region.c common/vmmio.c common/bridge.c
+SHARED := $(filter-out $(CORE),$(wildcard common/*.c))
+LAUNCHER_MAINS := launcher/main.c
+LAUNCHER := $(filter-out $(LAUNCHER_MAINS),$(wildcard launcher/*.c))
+# A test program is a file test_*.c; the other files beside it are what the programs of that folder share.
+UNIT_TESTS := $(wildcard tests/unit/test_*.c)
+SIM_MAINS := tests/sim/simguest.c
+SIM_TESTS := $(wildcard tests/sim/test_*.c)
+SIM := $(filter-out $(SIM_TESTS) $(SIM_MAINS),$(wildcard tests/sim/*.c))
+BENCH_MAINS := $(wildcard tests/bench/bench_*.c)
+BENCH := $(filter-out $(BENCH_MAINS),$(wildcard tests/bench/*.c))
+TEST_SUPPORT := $(wildcard tests/*.c)
+
+object = $(patsubst %.c,$(BUILD)/%.o,$(1))
+program = $(patsubst %.c,$(BUILD)/%,$(1))
+
+# A backend hvisor-X is made of backends/X.c and backends/X_*.c.
+BACKENDS := $(sort $(foreach f,$(wildcard backends/*.c),hvisor-$(firstword $(subst _, ,$(basename $(notdir $f))))))
+PROGRAMS := $(BUILD)/hvisor-launch $(addprefix $(BUILD)/,$(BACKENDS))
+TESTS := $(call program,$(UNIT_TESTS) $(SIM_TESTS))
+TOOLS := $(call program,$(SIM_MAINS) $(BENCH_MAINS))
+
+.DELETE_ON_ERROR:
+.SECONDARY:
+.PHONY: all programs tests test demo bench check format install uninstall clean deps help
+
+all: programs
+programs: $(PROGRAMS)
+tests: programs $(TESTS) $(TOOLS)
+
+help:
+	@echo "make                 build the programs into $(BUILD)/"
+	@echo "make test            build and run all tests        (make test ONLY=name: those whose name has it)"
+	@echo "make demo            a guest's disk served, its backend killed in the middle"
+	@echo "make bench           measure against the limits and the peers, into $(BUILD)/bench.json"
+	@echo "make check           format, static analysis, licences"
+	@echo "make install         DESTDIR= PREFIX="
+	@echo "make deps            install the Debian packages that all of this needs, or name them"
+
+$(BUILD)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+archive = @mkdir -p $(@D) && rm -f $@ && $(AR) rcs $@ $^
+$(BUILD)/libcore.a: $(call object,$(CORE))
+	$(archive)
+$(BUILD)/libshared.a: $(call object,$(SHARED))
+	$(archive)
+$(BUILD)/liblauncher.a: $(call object,$(LAUNCHER))
+	$(archive)
+$(BUILD)/libsim.a: $(call object,$(SIM))
+	$(archive)
+$(BUILD)/libbench.a: $(call object,$(BENCH))
+	$(archive)
+$(BUILD)/libtest.a: $(call object,$(TEST_SUPPORT))
+	$(archive)
+
+LAUNCHER_LIBS := -lseccomp -lcap-ng -lcjson
+$(BUILD)/hvisor-launch: $(BUILD)/launcher/main.o $(BUILD)/liblauncher.a $(BUILD)/libshared.a $(BUILD)/libcore.a
+	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -pie -o $@ $^ $(LAUNCHER_LIBS)
+
+# A backend runs in an empty root folder, so it is linked statically.
+STATIC ?= -static-pie
+BACKEND_LIBS := -luring
+define backend_rule
+$(BUILD)/$(1): $(call object,$(wildcard backends/$(1:hvisor-%=%).c backends/$(1:hvisor-%=%)_*.c)) \
+		$(BUILD)/libshared.a $(BUILD)/libcore.a
+	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(STATIC) -o $$@ $$^ $(BACKEND_LIBS)
+endef
+$(foreach b,$(BACKENDS),$(eval $(call backend_rule,$(b))))
+
+# What a program of a tests folder is linked with.
+TEST_ARCHIVES := $(BUILD)/libtest.a
+unit_LIBS := $(LAUNCHER_LIBS) -lpthread
+sim_LIBS := $(LAUNCHER_LIBS) -lext2fs -lcom_err -lpthread
+bench_LIBS := -luring -lpthread
+define test_rule
+$(BUILD)/tests/$(1)/%: $(BUILD)/tests/$(1)/%.o $(2)
+	$$(CC) $$(ALL_CFLAGS) $$(ALL_LDFLAGS) -pie -o $$@ $$^ $$($(1)_LIBS)
+endef
+$(eval $(call test_rule,unit,$(BUILD)/libtest.a $(BUILD)/liblauncher.a $(BUILD)/libshared.a $(BUILD)/libcore.a))
+$(eval $(call test_rule,sim,$(BUILD)/libsim.a $(BUILD)/libtest.a $(BUILD)/liblauncher.a $(BUILD)/libshared.a \
+	$(BUILD)/libcore.a))
+$(eval $(call test_rule,bench,$(BUILD)/libbench.a $(BUILD)/libsim.a $(BUILD)/libtest.a $(BUILD)/liblauncher.a \
+	$(BUILD)/libshared.a $(BUILD)/libcore.a))
+
+deps:
+	@./tests/install-packages
+
+# Packages first, when something is missing; the parts that need them in a make of their own, which sees them then.
+test:
+	@./tests/install-packages
+	@$(MAKE) --no-print-directory tests
+	@./tests/run $(if $(ONLY),--only $(ONLY)) $(TESTS)
+
+demo:
+	@./tests/install-packages
+	@$(MAKE) --no-print-directory tests
+	@./tests/sim/demo
+
+bench:
+	@./tests/install-packages
+	@$(MAKE) --no-print-directory tests
+	@./tests/bench/run
+
+check:
+	@./tests/check
+
+format:
+	clang-format -i $$(git ls-files '*.c' '*.h' | grep -v '^kmod/.*\.c$$')
+
+install: programs
+	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/libexec/hvisor-launch \
+		$(DESTDIR)$(PREFIX)/share/hvisor-launch/policy $(DESTDIR)$(PREFIX)/share/hvisor-launch/examples
+	install -m 755 $(BUILD)/hvisor-launch $(DESTDIR)$(PREFIX)/sbin/
+	install -m 755 $(addprefix $(BUILD)/,$(BACKENDS)) $(DESTDIR)$(PREFIX)/libexec/hvisor-launch/
+	install -m 644 policy/*.policy $(DESTDIR)$(PREFIX)/share/hvisor-launch/policy/
+	for page in docs/*.[158]; do \
+		install -D -m 644 $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/} || exit 1; \
+	done
+
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/sbin/hvisor-launch
+	rm -rf $(DESTDIR)$(PREFIX)/libexec/hvisor-launch $(DESTDIR)$(PREFIX)/share/hvisor-launch
+	for page in docs/*.[158]; do rm -f $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/}; done
+
+clean:
+	rm -rf $(BUILD)
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

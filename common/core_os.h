@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/*
+ * What the portable core needs from its surroundings: fixed-width types and memory that two sides share.
+ *
+ * The core is compiled into the kernel module and into user space (simulator, unit tests, fuzzers), so this is
+ * the one file of it that looks at __KERNEL__. Nothing here allocates, and nothing calls libc.
+ */
+#ifndef HVISOR_CORE_OS_H
+#define HVISOR_CORE_OS_H
+
+#ifdef __KERNEL__
+
+#include <linux/atomic.h>
+#include <linux/build_bug.h>
+#include <linux/compiler.h>
+#include <linux/stddef.h>
+#include <linux/string.h>
+#include <linux/types.h>
+
+typedef u8 core_u8;
+typedef u16 core_u16;
+typedef u32 core_u32;
+typedef u64 core_u64;
+typedef s32 core_s32;
+
+#define CORE_ASSERT(cond) static_assert(cond)
+
+/* Loads and stores of memory that another processor or process changes at the same time. */
+#define core_load(p) READ_ONCE(*(p))
+#define core_store(p, v) WRITE_ONCE(*(p), (v))
+#define core_load_acquire(p) smp_load_acquire(p)
+#define core_store_release(p, v) smp_store_release((p), (v))
+#define core_fence() smp_mb()
+
+static inline core_u32 core_xchg32(core_u32 *p, core_u32 v)
+{
+	return xchg(p, v);
+}
+
+/* or, and: full barriers, return the value before. */
+static inline core_u32 core_or32(core_u32 *p, core_u32 v)
+{
+	core_u32 old = READ_ONCE(*p);
+
+	while (!try_cmpxchg(p, &old, old | v))
+		;
+	return old;
+}
+
+static inline core_u32 core_and32(core_u32 *p, core_u32 v)
+{
+	core_u32 old = READ_ONCE(*p);
+
+	while (!try_cmpxchg(p, &old, old & v))
+		;
+	return old;
+}
+
+static inline core_u64 core_or64(core_u64 *p, core_u64 v)
+{
+	core_u64 old = READ_ONCE(*p);
+
+	while (!try_cmpxchg64(p, &old, old | v))
+		;
+	return old;
+}
+
+#else
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef uint8_t core_u8;
+typedef uint16_t core_u16;
+typedef uint32_t core_u32;
+typedef uint64_t core_u64;
+typedef int32_t core_s32;
+
+#define CORE_ASSERT(cond) _Static_assert(cond, #cond)
+
+#define core_load(p) __atomic_load_n((p), __ATOMIC_RELAXED)
+#define core_store(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
+#define core_load_acquire(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
+#define core_store_release(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
+#define core_fence() __atomic_thread_fence(__ATOMIC_SEQ_CST)
+
+static inline core_u32 core_xchg32(core_u32 *p, core_u32 v)
+{
+	return __atomic_exchange_n(p, v, __ATOMIC_SEQ_CST);
+}
+
+static inline core_u64 core_xchg64(core_u64 *p, core_u64 v)
+{
+	return __atomic_exchange_n(p, v, __ATOMIC_SEQ_CST);
+}
+
+/* or, and: full barriers, return the value before. */
+static inline core_u32 core_or32(core_u32 *p, core_u32 v)
+{
+	return __atomic_fetch_or(p, v, __ATOMIC_SEQ_CST);
+}
+
+static inline core_u32 core_and32(core_u32 *p, core_u32 v)
+{
+	return __atomic_fetch_and(p, v, __ATOMIC_SEQ_CST);
+}
+
+static inline core_u64 core_or64(core_u64 *p, core_u64 v)
+{
+	return __atomic_fetch_or(p, v, __ATOMIC_SEQ_CST);
+}
+
+#endif
+
+#endif

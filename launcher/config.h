@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * virtio_cfg.json: upstream's format with our optional keys (docs/virtio_cfg.json.5). Reading is strict: every error
+ * of the file is reported at once with its place ("zones[0].devices[2].irq") and what would be right.
+ */
+#ifndef HVISOR_CONFIG_H
+#define HVISOR_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "errors.h"
+#include "kmod/hvisor_uapi.h"
+
+enum config_type {
+	CONFIG_BLK,
+	CONFIG_NET,
+	CONFIG_CONSOLE,
+	CONFIG_RNG,
+	CONFIG_GPU,
+	CONFIG_SCMI,
+};
+
+enum config_cache {
+	CONFIG_CACHE_WRITEBACK, /* the driver flushes */
+	CONFIG_CACHE_WRITETHROUGH, /* every write is on stable storage before it completes */
+	CONFIG_CACHE_NONE, /* as writeback, past the page cache of root */
+};
+
+enum config_engine {
+	CONFIG_ENGINE_AUTO,
+	CONFIG_ENGINE_IO_URING,
+	CONFIG_ENGINE_PREADV,
+};
+
+struct config_blk {
+	char *img; /* absolute path */
+	bool readonly;
+	char serial[21]; /* up to 20 bytes, "" none */
+	enum config_cache cache;
+	bool discard; /* default true, where the image can */
+	uint32_t queues; /* 1 to 16, default 1 */
+	uint32_t queue_size; /* a power of two, 4 to 1024, default 256 */
+	uint32_t logical_block_size; /* 512 to 4096, default 512 */
+	enum config_engine engine;
+};
+
+/* What to do when a backend ends by itself. */
+struct config_restart {
+	uint32_t limit; /* ends within window_s after which the device is failed; 0: never; default 10 */
+	uint32_t window_s; /* default 60 */
+	uint32_t delay_ms; /* before the second restart in a row, then doubled; the first is at once; default 100 */
+	uint32_t delay_max_ms; /* default 10000 */
+};
+
+#define CONFIG_POLL_ADAPTIVE 0xffffffffu
+
+struct config_device {
+	char name[HVISOR_NAME_MAX]; /* "blk0": by type and order in the file, or the key "name" */
+	char place[64]; /* "zones[0].devices[2]", for messages */
+	enum config_type type;
+	uint32_t zone; /* id */
+	uint64_t base; /* keys addr and len */
+	uint64_t size;
+	uint32_t irq;
+	uint32_t poll_us; /* 0 never, or CONFIG_POLL_ADAPTIVE */
+	uint32_t log_level; /* enum log_level */
+	struct config_restart restart;
+	struct config_blk blk;
+};
+
+struct config_zone {
+	uint32_t id;
+	uint32_t nmemory;
+	struct hvisor_memory memory[HVISOR_MEMORY_MAX];
+};
+
+struct config {
+	char *path;
+	bool sandbox_required; /* "sandbox": "required"; default "auto" */
+	uint64_t log_size; /* "log_size": bytes of a log file before it is rotated; default 1 MiB */
+	uint32_t log_files; /* "log_files": rotated ones kept; default 3 */
+	uint32_t nzones;
+	uint32_t ndevices; /* the enabled ones */
+	uint32_t nskipped; /* enabled, of a type that we do not serve yet: named in skipped */
+	struct config_zone *zone;
+	struct config_device *device;
+	struct errors skipped;
+};
+
+/*
+ * Reads path. Returns 0 and fills config, which config_finish() frees; or -1 with at least one line in errors and
+ * nothing to free. Files that devices name are looked at (there, of the right kind, readable), not opened for use.
+ */
+int config_read(struct config *config, const char *path, struct errors *errors);
+void config_finish(struct config *config);
+
+/* Names for people: "blk", "writeback", "io_uring". */
+const char *config_type_name(enum config_type type);
+const char *config_cache_name(enum config_cache cache);
+const char *config_engine_name(enum config_engine engine);
+
+/* The word of the n in list that is nearest to word, or NULL if none is near: for "did you mean". */
+const char *config_nearest(const char *word, const char *const *list, size_t n);
+
+#endif

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/* What a device type tells the launcher: the device that its guest finds, and what its backend is started with. */
+#ifndef HVISOR_DEVTYPE_H
+#define HVISOR_DEVTYPE_H
+
+#include "config.h"
+#include "errors.h"
+
+#define DEVTYPE_FILES_MAX 4
+#define DEVTYPE_ARGS_MAX 16
+
+/* What a backend gets beside the descriptors that all get. */
+struct devtype_start {
+	int file[DEVTYPE_FILES_MAX]; /* become BACKEND_FD_DEVICE and the following; close-on-exec, owned by this */
+	uint32_t nfiles;
+	char *arg[DEVTYPE_ARGS_MAX]; /* "key=value", owned by this */
+	uint32_t nargs;
+	uint64_t fsize_max; /* RLIMIT_FSIZE of the backend: the size of its image, or 0 */
+};
+
+struct devtype {
+	enum config_type type;
+	const char *program; /* "hvisor-blk" */
+	const char *policy; /* "hvisor-blk.policy" */
+
+	/*
+	 * Fills in what the guest finds: device_id, nqueues, queue_size_max, features, config, config_len,
+	 * config_writable. 0, or -1 after errors_add() (an image that cannot be looked at, say).
+	 */
+	int (*describe)(const struct config_device *device, struct hvisor_device_add *out, struct errors *errors);
+
+	/* Opens and locks the backing for one start. 0, or -1 after errors_add(); then nothing is held. */
+	int (*open)(const struct config_device *device, struct devtype_start *out, struct errors *errors);
+};
+
+/* NULL for a type that is not served yet. */
+const struct devtype *devtype_find(enum config_type type);
+
+void devtype_start_init(struct devtype_start *start);
+void devtype_start_finish(struct devtype_start *start);
+int devtype_start_arg(struct devtype_start *start, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+extern const struct devtype devtype_blk;
+
+#endif
