@@ -5,7 +5,17 @@ VERSION := 0.1.0
 PREFIX ?= /usr/local
 DESTDIR ?=
 BUILD ?= build
-PKG_CONFIG ?= pkg-config
+
+# make ARCH=arm64 SYSROOT=FOLDER: cross-built against what tests/sysroot-arm64 unpacked into FOLDER.
+ARCH ?=
+SYSROOT ?=
+ifeq ($(ARCH),arm64)
+CC := aarch64-linux-gnu-gcc
+AR := aarch64-linux-gnu-ar
+CROSS_CFLAGS := -isystem $(SYSROOT)/usr/include -isystem $(SYSROOT)/usr/include/aarch64-linux-gnu
+CROSS_LDFLAGS := -L$(SYSROOT)/usr/lib/aarch64-linux-gnu -L$(SYSROOT)/lib/aarch64-linux-gnu \
+	-Wl,-rpath-link,$(SYSROOT)/usr/lib/aarch64-linux-gnu:$(SYSROOT)/lib/aarch64-linux-gnu
+endif
 
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wstrict-prototypes -Wmissing-prototypes \
 	-Wvla -Wpointer-arith
@@ -15,8 +25,9 @@ endif
 OPTIMIZE ?= -O2 -g
 SANITIZE ?=
 DEFINES := -D_GNU_SOURCE -DHVISOR_VERSION='"$(VERSION)"' -DHVISOR_PREFIX='"$(PREFIX)"'
-ALL_CFLAGS := -std=gnu11 $(OPTIMIZE) $(WARNINGS) $(DEFINES) -I. -fstack-protector-strong -fPIE $(SANITIZE) $(CFLAGS)
-ALL_LDFLAGS := -Wl,-z,relro,-z,now $(SANITIZE) $(LDFLAGS)
+ALL_CFLAGS := -std=gnu11 $(OPTIMIZE) $(WARNINGS) $(DEFINES) -I. -fstack-protector-strong -fPIE $(SANITIZE) \
+	$(CROSS_CFLAGS) $(CFLAGS)
+ALL_LDFLAGS := -Wl,-z,relro,-z,now $(SANITIZE) $(CROSS_LDFLAGS) $(LDFLAGS)
 
 # The portable core, which the kernel module compiles too; what the backends share; the launcher without its main().
 CORE := common/region.c common/vmmio.c common/bridge.c
@@ -120,7 +131,7 @@ demo:
 	@./tests/sim/demo
 
 bench:
-	@./tests/install-packages
+	@./tests/install-packages build test bench
 	@$(MAKE) --no-print-directory tests
 	@./tests/bench/run
 
