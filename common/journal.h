@@ -30,6 +30,9 @@ uint16_t journal_open(struct journal *journal, struct region_journal *shared, ui
 /* A chain was taken from the available ring. */
 void journal_fetch(struct journal *journal, uint16_t head);
 
+/* The chain fetched last is given back as if it had not been fetched. */
+void journal_unfetch(struct journal *journal, uint16_t head);
+
 /* The chain's used element is written, but not yet published. */
 void journal_complete(struct journal *journal, uint16_t head);
 

@@ -152,7 +152,7 @@ struct region_journal_desc {
 struct region_journal {
 	core_u64 epoch;
 	core_u16 version; /* 1 */
-	core_u16 desc_num; /* queue_size_max of the region */
+	core_u16 desc_num; /* the queue's size: as many entries of desc are in use */
 	core_u16 last_batch_head;
 	core_u16 used_idx;
 	core_u64 pad[6];
