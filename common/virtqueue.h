@@ -30,6 +30,7 @@ struct virtq_chain {
 struct virtq {
 	uint16_t num; /* 0: not in use */
 	uint16_t last_avail; /* next entry of the available ring to fetch */
+	uint16_t avail_idx; /* avail->idx as last read */
 	uint16_t used_idx; /* where the next used element goes */
 	uint16_t published_idx; /* used->idx as the driver sees it */
 	uint16_t signalled_idx; /* used_idx at the last look at used_event */
@@ -48,7 +49,7 @@ struct virtq {
 	uint16_t nbatch; /* completed, not yet published */
 	uint16_t resubmit[REGION_QUEUE_SIZE_MAX];
 	uint16_t batch[REGION_QUEUE_SIZE_MAX];
-	uint8_t fetched[REGION_QUEUE_SIZE_MAX]; /* 1: the chain with this head is with the device */
+	uint8_t fetched[REGION_QUEUE_SIZE_MAX]; /* not 0: the device has the chain, 2: pushed, not yet published */
 };
 
 /*
