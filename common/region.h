@@ -6,9 +6,10 @@
  *
  * Who writes what:
  *   head, driver    the register model alone. It keeps a private copy of everything it needs, never reads these
- *                   back, and writes them anew (region_reset_driver() and vmmio_attach()) for each new backend.
+ *                   back, and writes them anew for each new backend (vmmio_attach()).
  *   doorbell, irq   both sides, by atomic read-modify-write.
- *   device, config  the backend (the model stores bytes of config which the driver may write).
+ *   device, config  the backend. The model stores bytes of config which the driver may write; it stores 0 into
+ *                   device.needs_reset when a reset is done, and quiesce_ack for a new backend.
  *   control         the launcher.
  *   journals        the backend.
  *
@@ -90,7 +91,7 @@ struct region_irq {
 /* What the backend says. The counters go on over restarts and resets. */
 struct region_device {
 	core_u32 quiesce_ack;
-	core_u32 needs_reset; /* not 0: status reads with DEVICE_NEEDS_RESET until the driver resets */
+	core_u32 needs_reset; /* not 0: status reads with DEVICE_NEEDS_RESET until a reset is done */
 	core_u32 config_gen; /* config[config_gen & 1] is the one in force */
 	core_u32 starts; /* how often a backend began to serve this region */
 	core_u32 poll_us; /* the bound of the polling now in force */
@@ -184,6 +185,9 @@ core_u32 region_journal_offset(const struct region_shape *shape, core_u32 q);
  * Lays out a new region over region_size(shape) bytes which are zero, with config_len bytes of config in both copies.
  */
 void region_init(struct queue_region *region, const struct region_shape *shape, const core_u8 *config);
+
+/* Writes the head alone. region_init() does it; so does the model for each new backend. */
+void region_write_head(struct queue_region *region, const struct region_shape *shape);
 
 /*
  * For the backend: checks the head of a region that it mapped with size bytes and copies it to shape. False if it is

@@ -73,8 +73,10 @@
 struct vmmio_queue {
 	core_u32 num;
 	core_u32 ready;
-	core_u32 epoch;
+	core_u32 epoch; /* never 0 once it was ready; grows over resets too */
 	core_u32 quiesce; /* quiesce_seq that must be acknowledged before this queue may be used again, 0 none */
+	core_u32 reset; /* what is under way is that of QueueReset, not of QueueReady */
+	core_u32 pad;
 	core_u64 desc;
 	core_u64 driver;
 	core_u64 device;
@@ -87,6 +89,8 @@ struct vmmio_dev {
 	bool attached; /* a backend holds the region */
 	bool failed; /* no backend will come: NEEDS_RESET even after a reset */
 	bool reset_pending; /* a reset waits for the backend */
+	bool faulty; /* the driver enabled a queue that cannot be: NEEDS_RESET until a reset */
+	bool config_written; /* since the last reset */
 	core_u32 status; /* without NEEDS_RESET of the backend */
 	core_u32 device_features_sel;
 	core_u32 driver_features_sel;
