@@ -5,7 +5,9 @@
  *
  * A backend is started as
  *	hvisor-TYPE name=blk0 region=OFFSET,SIZE memory=GPA,SIZE,OFFSET[;...] log_level=N [KEY=VALUE ...]
- * with the descriptors of backend_fds.h. Keys which this file does not know go to the device type.
+ * with the descriptors of backend_fds.h. Keys which this file does not know go to the device type. policy=none, for
+ * tests, leaves out the narrowing of confine.h; without it there must be a POLICY. log_level= holds until the device is
+ * served; from then on it is region.control that says.
  */
 #ifndef HVISOR_BACKEND_H
 #define HVISOR_BACKEND_H
@@ -43,19 +45,24 @@ struct backend_ops {
 	 */
 	int (*start)(struct backend *b);
 
-	/* A queue became ready (b->vq[q] is open), or was taken over from a predecessor. NULL: nothing to do. */
+	/*
+	 * A queue became ready (b->vq[q] is open), or was taken over from a predecessor; after driver_ok().
+	 * NULL: nothing to do.
+	 */
 	void (*queue_start)(struct backend *b, uint32_t q);
 
 	/*
-	 * Handles what waits on queue q and on the device's own side, pushes and publishes what is done, and
-	 * interrupts with backend_interrupt(). True if it did anything. Never blocks for long: it handles a bounded
-	 * batch and is called again.
+	 * Handles what waits on the queues of ready_queues and on the device's own side, pushes and publishes what is
+	 * done, and interrupts with backend_interrupt(). True if it did anything. Never blocks for long: it handles a
+	 * bounded batch and is called again. Not called while no queue is ready or the device is broken.
 	 */
 	bool (*run)(struct backend *b);
 
 	/*
 	 * Returns once nothing of the device touches the memory of the queues in the mask (bit n: queue n); their
-	 * chains in flight are forgotten. The queues are closed afterwards.
+	 * chains in flight are forgotten. The queues are closed afterwards. Before SIGTERM ends the process, what was
+	 * pushed meanwhile is published, so a device pushes what it can complete here; the rest is left to the
+	 * successor by the journal.
 	 */
 	void (*quiesce)(struct backend *b, uint64_t queues);
 
@@ -71,9 +78,17 @@ struct backend_ops {
 
 	/*
 	 * Before sleep: the device's own descriptors to wait for (n of at most BACKEND_POLLFDS_MAX - 1 in fds), and
-	 * true if it must not sleep after all. NULL: none.
+	 * true if it must not sleep after all. Called at each look of the polling too, so it makes no system call.
+	 * NULL: none.
 	 */
 	bool (*prepare_sleep)(struct backend *b, struct pollfd *fds, uint32_t *n);
+};
+
+/* The main loop's own. */
+struct backend_loop {
+	uint64_t signals_ns; /* when SIGTERM could last come in */
+	uint64_t poll_ns; /* the adaptive bound of the polling */
+	struct log_gate break_gate;
 };
 
 struct backend {
@@ -87,9 +102,15 @@ struct backend {
 	uint32_t status; /* private copy */
 	bool broken; /* the device needs a reset: no queue is served */
 	uint64_t ready_queues; /* bit n: vq[n] is open */
+	/*
+	 * Bit n: a chain that waits in queue n is no work by itself, and the driver need not notify; as with buffers
+	 * to receive into, while nothing comes. The device's to set and clear. All others must be empty before sleep.
+	 */
+	uint64_t passive_queues;
 	uint32_t epoch[REGION_QUEUES_MAX];
 	struct virtq vq[REGION_QUEUES_MAX];
 	uint64_t now_ns; /* CLOCK_MONOTONIC, as of this turn of the loop */
+	struct backend_loop loop;
 };
 
 /* The whole life of a backend; returns its exit code. b->ops and b->device are set. */

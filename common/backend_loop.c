@@ -1,0 +1,469 @@
+/* SPDX-License-Identifier: MIT */
+#include "common/backend_loop.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "common/vmmio.h"
+
+#define POLL_MAX_NS 200000u /* the adaptive bound stays below or at this */
+#define POLL_GROW_NS 10000u /* and is 0 or at least this */
+#define POLL_SPINS 64 /* looks between two looks at the clock */
+#define SIGNALS_NS 10000000u /* a busy backend lets SIGTERM in so often */
+
+/* A signal handler has no other way. */
+static volatile sig_atomic_t loop_stop;
+
+static void loop_on_sigterm(int signo)
+{
+	(void)signo;
+	loop_stop = 1;
+}
+
+int backend_loop_signals(void)
+{
+	static const int ignored[] = {SIGPIPE, SIGXFSZ, SIGINT, SIGHUP};
+	struct sigaction action = {.sa_handler = loop_on_sigterm};
+	sigset_t blocked;
+	size_t i;
+
+	sigemptyset(&blocked);
+	sigaddset(&blocked, SIGTERM);
+	if (sigprocmask(SIG_SETMASK, &blocked, NULL) < 0 || sigaction(SIGTERM, &action, NULL) < 0)
+		return -errno;
+	action.sa_handler = SIG_IGN;
+	for (i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++) {
+		if (sigaction(ignored[i], &action, NULL) < 0)
+			return -errno;
+	}
+	return 0;
+}
+
+static uint64_t clock_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+static void cpu_relax(void)
+{
+#if defined(__x86_64__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("yield" ::: "memory");
+#else
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+#endif
+}
+
+/* The counters of the region have one writer: this process. */
+static void count(core_u64 *counter, uint64_t n)
+{
+	core_store(counter, core_load(counter) + n);
+}
+
+static int wait_fds(struct pollfd *fds, uint32_t n, const struct timespec *timeout)
+{
+	sigset_t none;
+
+	sigemptyset(&none);
+	return ppoll(fds, n, timeout, &none);
+}
+
+static void let_signals_in(struct backend *b, uint64_t now_ns)
+{
+	struct timespec zero = {0};
+
+	if (now_ns - b->loop.signals_ns < SIGNALS_NS)
+		return;
+	b->loop.signals_ns = now_ns;
+	wait_fds(NULL, 0, &zero);
+}
+
+/* A full counter, or one that nobody reads, is no matter: whoever listens has been called. */
+static void call(void)
+{
+	uint64_t one = 1;
+	ssize_t n;
+
+	do
+		n = write(BACKEND_FD_CALL, &one, sizeof(one));
+	while (n < 0 && errno == EINTR);
+}
+
+void backend_interrupt(struct backend *b, uint32_t bits)
+{
+	if ((core_or32(&b->region->irq.interrupt_status, bits) & bits) == bits)
+		return;
+	count(&b->region->device.interrupts, 1);
+	call();
+}
+
+void backend_break(struct backend *b, uint32_t q, const char *why)
+{
+	uint64_t suppressed;
+
+	if (b->broken)
+		return;
+	b->broken = true;
+	core_store_release(&b->region->device.needs_reset, 1);
+	if (log_gate_open(&b->loop.break_gate, b->now_ns, &suppressed))
+		log_error("queue %u: %s: the driver has to reset the device (%llu such lines held back)", q, why,
+			  (unsigned long long)suppressed);
+	/* virtio 1.2, 2.1.2: a driver that has said DRIVER_OK is told. */
+	backend_interrupt(b, REGION_INT_CONFIG);
+}
+
+static bool driver_is_ok(uint32_t status)
+{
+	return (status & VMMIO_S_FEATURES_OK) && (status & VMMIO_S_DRIVER_OK);
+}
+
+/* The queues that are open and not broken. */
+static uint64_t queues_served(const struct backend *b)
+{
+	return b->broken ? 0 : b->ready_queues;
+}
+
+/* Takes the lowest queue out of the mask. */
+static uint32_t queue_next(uint64_t *queues)
+{
+	uint32_t q = (uint32_t)__builtin_ctzll(*queues);
+
+	*queues &= *queues - 1;
+	return q;
+}
+
+/*
+ * Copies a queue that is ready. False if it is not, or if it changed meanwhile; then an event follows, and the queue
+ * is looked at again.
+ */
+static bool queue_read(const struct backend *b, uint32_t q, struct region_queue *out)
+{
+	const struct region_queue *shared = &b->region->driver.queue[q];
+
+	*out = (struct region_queue){.ready = core_load_acquire(&shared->ready)};
+	out->num = core_load(&shared->num);
+	out->epoch = core_load(&shared->epoch);
+	out->desc = core_load(&shared->desc);
+	out->driver = core_load(&shared->driver);
+	out->device = core_load(&shared->device);
+	core_fence();
+	return out->ready == 1 && core_load(&shared->ready) == 1 && core_load(&shared->epoch) == out->epoch;
+}
+
+static void queue_open(struct backend *b, uint32_t q, const struct region_queue *queue)
+{
+	uint8_t *journal = (uint8_t *)b->region + region_journal_offset(&b->shape, q);
+	struct virtq *vq = &b->vq[q];
+
+	if (queue->num > b->shape.queue_size_max) {
+		backend_break(b, q, "the queue is larger than the device's largest");
+		return;
+	}
+	if (virtq_open(vq, &b->mem, queue, b->features, (struct region_journal *)journal) < 0) {
+		backend_break(b, q, vq->why);
+		return;
+	}
+	virtq_disable_notification(vq);
+	b->epoch[q] = queue->epoch;
+	b->ready_queues |= 1ull << q;
+	count(&b->region->device.resubmitted, vq->nresubmit);
+	if (vq->nresubmit)
+		log_info("queue %u: %u requests in flight are taken over", q, vq->nresubmit);
+	if (b->ops->queue_start)
+		b->ops->queue_start(b, q);
+}
+
+static void queues_close(struct backend *b, uint64_t queues)
+{
+	if (!queues)
+		return;
+	b->ops->quiesce(b, queues);
+	b->ready_queues &= ~queues;
+	while (queues)
+		virtq_close(&b->vq[queue_next(&queues)]);
+}
+
+static void reset(struct backend *b)
+{
+	b->broken = false;
+	b->features = 0;
+	core_store(&b->region->device.needs_reset, 0);
+	log_debug("reset by the driver");
+	if (b->ops->reset)
+		b->ops->reset(b);
+}
+
+static void acknowledge(struct backend *b, uint32_t seq)
+{
+	if (core_load(&b->region->device.quiesce_ack) == seq)
+		return;
+	core_store_release(&b->region->device.quiesce_ack, seq);
+	call();
+}
+
+/* Brings queues, features and status in line with what the driver set. */
+static void follow_driver(struct backend *b)
+{
+	const struct region_driver *driver = &b->region->driver;
+	struct region_queue queue[REGION_QUEUES_MAX];
+	/* The number first: what is read after it is at least as new, so that is what the acknowledgement is for. */
+	uint32_t seq = core_load_acquire(&driver->quiesce_seq);
+	uint32_t status = core_load_acquire(&driver->status) & ~VMMIO_S_NEEDS_RESET;
+	uint64_t open = 0;
+	uint64_t kept = 0;
+	bool was_ok;
+	uint32_t q;
+
+	for (q = 0; q < b->shape.nqueues; q++) {
+		if (!driver_is_ok(status) || !queue_read(b, q, &queue[q]))
+			continue;
+		open |= 1ull << q;
+		if (queue[q].epoch == b->epoch[q])
+			kept |= 1ull << q;
+	}
+	/* A status bit is only ever taken back by a reset, even if 0 was there too short to be seen. */
+	if (b->status & ~status) {
+		queues_close(b, b->ready_queues);
+		reset(b);
+		b->status = 0;
+	} else {
+		queues_close(b, b->ready_queues & ~kept);
+	}
+	acknowledge(b, seq);
+
+	was_ok = driver_is_ok(b->status);
+	b->status = status;
+	if (!driver_is_ok(status))
+		return;
+	if (!was_ok) {
+		b->features = core_load(&driver->features) & b->shape.device_features;
+		log_debug("the driver is ready, features 0x%llx", (unsigned long long)b->features);
+		if (b->ops->driver_ok)
+			b->ops->driver_ok(b);
+	}
+	open &= ~b->ready_queues;
+	while (open && !b->broken) {
+		q = queue_next(&open);
+		queue_open(b, q, &queue[q]);
+	}
+}
+
+static void handle_events(struct backend *b, uint32_t events)
+{
+	if (events & REGION_EV_CONTROL) {
+		log_set_level(core_load(&b->region->control.log_level));
+		if (b->ops->control)
+			b->ops->control(b);
+	}
+	if (events & REGION_EV_STATUS)
+		follow_driver(b);
+	if ((events & REGION_EV_CONFIG) && b->ops->config)
+		b->ops->config(b);
+}
+
+/* The exchanges are full barriers: the rings are looked at after the bell that told of them is silent. */
+static uint32_t take_doorbell(struct backend *b)
+{
+	struct region_doorbell *bell = &b->region->doorbell;
+
+	if (core_load(&bell->queues))
+		core_xchg64(&bell->queues, 0);
+	return core_load(&bell->events) ? core_xchg32(&bell->events, 0) : 0;
+}
+
+static bool bell_rings(const struct backend *b)
+{
+	return core_load(&b->region->doorbell.queues) || core_load(&b->region->doorbell.events);
+}
+
+/* The descriptors that the device waits for, behind KICK; true if it has work already. */
+static bool device_prepare_sleep(struct backend *b, struct pollfd *fds, uint32_t *n)
+{
+	*n = 0;
+	return queues_served(b) && b->ops->prepare_sleep && b->ops->prepare_sleep(b, fds, n);
+}
+
+static bool work_waits(struct backend *b)
+{
+	struct pollfd fds[BACKEND_POLLFDS_MAX];
+	uint64_t queues = queues_served(b) & ~b->passive_queues;
+	uint32_t n;
+
+	if (bell_rings(b))
+		return true;
+	while (queues) {
+		if (virtq_pending(&b->vq[queue_next(&queues)]))
+			return true;
+	}
+	return device_prepare_sleep(b, fds, &n);
+}
+
+static uint64_t poll_bound_ns(const struct backend *b)
+{
+	uint32_t us = core_load(&b->region->control.poll_us);
+
+	return us == REGION_POLL_ADAPTIVE ? b->loop.poll_ns : us * 1000ull;
+}
+
+/* Looks for work without a system call, for a bounded time. True if there is some. */
+static bool poll_for_work(struct backend *b)
+{
+	uint64_t bound_ns = poll_bound_ns(b);
+	uint64_t now_ns = b->now_ns;
+	int i;
+
+	core_store(&b->region->device.poll_us, (uint32_t)(bound_ns / 1000));
+	while (now_ns - b->now_ns < bound_ns && !loop_stop) {
+		for (i = 0; i < POLL_SPINS; i++) {
+			if (work_waits(b))
+				return true;
+			cpu_relax();
+		}
+		now_ns = clock_ns();
+		let_signals_in(b, now_ns);
+	}
+	return loop_stop;
+}
+
+/*
+ * As KVM does for halted CPUs: a sleep that would have been spared by a longer look makes the bound grow, one that no
+ * bound would have spared makes it shrink.
+ */
+static void poll_adapt(struct backend *b, uint64_t idle_ns)
+{
+	uint64_t poll_ns = b->loop.poll_ns;
+
+	if (idle_ns < POLL_MAX_NS)
+		poll_ns = poll_ns ? poll_ns * 2 : POLL_GROW_NS;
+	else
+		poll_ns /= 2;
+	if (poll_ns > POLL_MAX_NS)
+		poll_ns = POLL_MAX_NS;
+	b->loop.poll_ns = poll_ns < POLL_GROW_NS ? 0 : poll_ns;
+}
+
+/* Asks the drivers of the queues to notify; true if a chain came before they could know. */
+static bool enable_notifications(struct backend *b)
+{
+	uint64_t queues = queues_served(b) & ~b->passive_queues;
+	bool work = false;
+
+	while (queues)
+		work |= virtq_enable_notification(&b->vq[queue_next(&queues)]);
+	return work;
+}
+
+static void disable_notifications(struct backend *b)
+{
+	uint64_t queues = queues_served(b);
+
+	while (queues)
+		virtq_disable_notification(&b->vq[queue_next(&queues)]);
+}
+
+/* Sleeps until there is work or a signal. Returns 0 or -errno. */
+static int sleep_for_work(struct backend *b)
+{
+	struct region_doorbell *bell = &b->region->doorbell;
+	struct pollfd fds[BACKEND_POLLFDS_MAX];
+	uint64_t ticks;
+	uint32_t n;
+	int err = 0;
+	bool work;
+
+	fds[0] = (struct pollfd){.fd = BACKEND_FD_KICK, .events = POLLIN};
+	work = enable_notifications(b);
+	core_store(&bell->sleeping, 1);
+	core_fence(); /* whoever rings does so before it looks whether we sleep */
+	work |= bell_rings(b);
+	if (!work && !device_prepare_sleep(b, fds + 1, &n)) {
+		if (wait_fds(fds, n + 1, NULL) < 0) {
+			err = errno == EINTR ? 0 : -errno;
+			fds[0].revents = 0;
+		}
+		count(&b->region->device.wakeups, 1);
+		b->loop.signals_ns = clock_ns();
+		poll_adapt(b, b->loop.signals_ns - b->now_ns);
+		if (fds[0].revents & ~POLLIN)
+			err = -EBADF;
+		else if (fds[0].revents && read(BACKEND_FD_KICK, &ticks, sizeof(ticks)) < 0 && errno != EAGAIN)
+			err = -errno;
+	}
+	core_store(&bell->sleeping, 0);
+	disable_notifications(b);
+	return err;
+}
+
+/* What a predecessor did not come to say any more: the driver looks at its rings and at config, once. */
+static void interrupt_anyway(struct backend *b)
+{
+	core_or32(&b->region->irq.interrupt_status, REGION_INT_USED | REGION_INT_CONFIG);
+	count(&b->region->device.interrupts, 1);
+	call();
+}
+
+static void start(struct backend *b)
+{
+	b->now_ns = clock_ns();
+	core_store(&b->region->doorbell.sleeping, 0);
+	/* A device that a predecessor found broken stays so, unless its driver has reset it meanwhile. */
+	if (core_load(&b->region->driver.status) == 0)
+		core_store(&b->region->device.needs_reset, 0);
+	b->broken = core_load(&b->region->device.needs_reset) != 0;
+	handle_events(b, take_doorbell(b) | REGION_EV_STATUS);
+	if (driver_is_ok(b->status))
+		interrupt_anyway(b);
+}
+
+/* What is done is published; what is not stays in the journal for the next process. */
+static void stop(struct backend *b)
+{
+	uint64_t queues = b->ready_queues;
+	bool interrupt = false;
+
+	if (queues)
+		b->ops->quiesce(b, queues);
+	while (queues)
+		interrupt |= virtq_publish(&b->vq[queue_next(&queues)]);
+	if (interrupt)
+		backend_interrupt(b, REGION_INT_USED);
+	log_info("stopped");
+}
+
+int backend_loop(struct backend *b)
+{
+	uint32_t events;
+	bool busy;
+	int err;
+
+	start(b);
+	for (;;) {
+		b->now_ns = clock_ns();
+		count(&b->region->device.heartbeat, 1);
+		let_signals_in(b, b->now_ns);
+		if (loop_stop)
+			break;
+		events = take_doorbell(b);
+		if (events)
+			handle_events(b, events);
+		busy = queues_served(b) && b->ops->run(b);
+		if (b->broken)
+			queues_close(b, b->ready_queues);
+		if (busy || poll_for_work(b))
+			continue;
+		err = sleep_for_work(b);
+		if (err) {
+			log_error("waiting for work: %s", strerror(-err));
+			return BACKEND_EXIT_FAILED;
+		}
+	}
+	stop(b);
+	return BACKEND_EXIT_STOPPED;
+}
