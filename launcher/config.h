@@ -56,7 +56,8 @@ struct config_restart {
 #define CONFIG_POLL_ADAPTIVE 0xffffffffu
 
 struct config_device {
-	char name[HVISOR_NAME_MAX]; /* "blk0": by type and order in the file, or the key "name" */
+	/* "blk0": by type and order in the file, disabled and named devices counted; or the key "name" */
+	char name[HVISOR_NAME_MAX];
 	char place[64]; /* "zones[0].devices[2]", for messages */
 	enum config_type type;
 	uint32_t zone; /* id */
