@@ -315,7 +315,7 @@ static core_u64 vmmio_read_config(struct vmmio_dev *dev, core_u64 first, core_u3
 	return value;
 }
 
-static core_u32 vmmio_read_status(struct vmmio_dev *dev)
+core_u32 vmmio_status(const struct vmmio_dev *dev)
 {
 	core_u32 status = dev->status;
 
@@ -364,7 +364,7 @@ static core_u32 vmmio_read_register(struct vmmio_dev *dev, core_u32 offset)
 		dev->irq_acknowledges++;
 		return core_load_acquire(&dev->region->irq.interrupt_status) & VMMIO_INTERRUPTS;
 	case VMMIO_STATUS:
-		return vmmio_read_status(dev);
+		return vmmio_status(dev);
 	case VMMIO_SHM_LEN_LOW:
 	case VMMIO_SHM_LEN_HIGH:
 	case VMMIO_SHM_BASE_LOW:

@@ -156,6 +156,9 @@ bool vmmio_is_quiet(const struct vmmio_dev *dev);
 core_u32 vmmio_fail(struct vmmio_dev *dev);
 void vmmio_repair(struct vmmio_dev *dev);
 
+/* The status as the driver reads it, without an access of the driver. */
+core_u32 vmmio_status(const struct vmmio_dev *dev);
+
 /*
  * Rings the backend's doorbell with REGION_EV_* events; any context. Returns VMMIO_KICK if it sleeps, else 0.
  */
