@@ -5,7 +5,8 @@
  * Every call is an ioctl with one of the structures below, which the kernel module reads and writes back. The
  * simulator takes the same calls over a SOCK_SEQPACKET Unix socket: one message { __u32 cmd; structure }, answered by
  * { __s32 error; structure } with error 0 or a negative errno. Fields named *_fd travel as SCM_RIGHTS there, in their
- * order in the structure; a field of -1 stays -1 and takes no place.
+ * order in the structure; a field of -1 stays -1 and takes no place. Only "in" fields travel with a call, only "out"
+ * ones with its answer.
  *
  * A device lives in the module, not in the launcher: it goes on when the launcher ends, and is found again with
  * HVISOR_DEVICE_GET.
