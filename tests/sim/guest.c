@@ -8,23 +8,31 @@
 #define GUEST_PAGE REGION_PAGE
 #define GUEST_MAGIC 0x74726976u /* "virt" */
 
-int guest_init(struct guest *guest, struct sim *sim, uint32_t zone)
+int guest_init_memory(struct guest *guest, const struct gmem *mem)
 {
 	uint64_t pages = 0;
 	uint32_t i;
 
-	*guest = (struct guest){.sim = sim, .zone = zone, .mem = sim_zone_memory(sim, zone)};
-	if (!guest->mem)
-		return -ENOENT;
-	for (i = 0; i < guest->mem->nspans; i++)
-		pages += guest->mem->span[i].size / GUEST_PAGE;
+	*guest = (struct guest){.mem = mem};
+	for (i = 0; i < mem->nspans; i++)
+		pages += mem->span[i].size / GUEST_PAGE;
 	guest->taken = calloc(pages, 1);
 	if (!guest->taken)
 		return -ENOMEM;
 	/* Address 0 stands for "no memory". */
-	guest->taken[0] = guest->mem->span[0].gpa == 0;
+	guest->taken[0] = mem->span[0].gpa == 0;
 	pthread_mutex_init(&guest->lock, NULL);
 	return 0;
+}
+
+int guest_init(struct guest *guest, struct sim *sim, uint32_t zone)
+{
+	const struct gmem *mem = sim_zone_memory(sim, zone);
+	int error = mem ? guest_init_memory(guest, mem) : -ENOENT;
+
+	guest->sim = sim;
+	guest->zone = zone;
+	return error;
 }
 
 void guest_finish(struct guest *guest)

@@ -27,6 +27,9 @@ struct guest {
 
 /* Returns 0, -ENOENT without such a zone, or -ENOMEM. */
 int guest_init(struct guest *guest, struct sim *sim, uint32_t zone);
+
+/* The same over any memory, for devices that are not behind the simulator: see guest_vq_make(). 0 or -ENOMEM. */
+int guest_init_memory(struct guest *guest, const struct gmem *mem);
 void guest_finish(struct guest *guest);
 
 /* Zeroed pages of the zone's memory, bytes rounded up: their guest physical address, or 0 if there is no room. */
@@ -88,7 +91,10 @@ bool guest_dev_wait(struct guest_dev *dev, uint32_t cpu, uint32_t *seen, int tim
 
 /* A virtqueue. What is not marked as own is the guest's memory, and a hostile test may write there what it likes. */
 struct guest_vq {
-	struct guest_dev *dev;
+	struct guest *guest;
+	struct guest_dev *dev; /* NULL: not a virtio-mmio device's */
+	void (*notify)(struct guest_vq *vq, uint32_t cpu);
+	void *notify_arg; /* the owner's */
 	uint32_t index;
 	uint16_t num;
 	uint64_t gpa; /* of all three parts, one after the other, and the indirect tables */
@@ -127,6 +133,12 @@ struct guest_buffer {
  */
 int guest_vq_open(struct guest_vq *vq, struct guest_dev *dev, uint32_t cpu, uint32_t index, uint16_t num,
 		  uint16_t indirect_max);
+
+/*
+ * Lays out a queue of num descriptors (a power of two) in new pages, as above, for a device of another transport: the
+ * caller tells the device where desc_gpa, avail_gpa and used_gpa are, and sets notify. Returns 0 or -ENOMEM.
+ */
+int guest_vq_make(struct guest_vq *vq, struct guest *guest, uint64_t features, uint16_t num, uint16_t indirect_max);
 
 /* Frees it; the device has been reset, or the queue disabled with guest_vq_disable(). */
 void guest_vq_close(struct guest_vq *vq);

@@ -35,7 +35,7 @@ static int guest_vq_allocate(struct guest_vq *vq)
 	uint16_t i;
 
 	vq->bytes = indirect_at + desc_bytes * vq->indirect_max;
-	vq->gpa = guest_alloc(vq->dev->guest, vq->bytes);
+	vq->gpa = guest_alloc(vq->guest, vq->bytes);
 	vq->next = calloc(vq->num, sizeof(*vq->next));
 	vq->length = calloc(vq->num, sizeof(*vq->length));
 	vq->token = calloc(vq->num, sizeof(*vq->token));
@@ -45,7 +45,7 @@ static int guest_vq_allocate(struct guest_vq *vq)
 	vq->avail_gpa = vq->gpa + avail_at;
 	vq->used_gpa = vq->gpa + used_at;
 	vq->indirect_gpa = vq->gpa + indirect_at;
-	vq->desc = guest_at(vq->dev->guest, vq->gpa, vq->bytes);
+	vq->desc = guest_at(vq->guest, vq->gpa, vq->bytes);
 	vq->avail = (void *)((uint8_t *)vq->desc + avail_at);
 	vq->used = (void *)((uint8_t *)vq->desc + used_at);
 	vq->indirect = (void *)((uint8_t *)vq->desc + indirect_at);
@@ -61,27 +61,42 @@ static void guest_vq_write_address(struct guest_vq *vq, uint32_t cpu, uint32_t l
 	guest_dev_write(vq->dev, cpu, low + 4, (uint32_t)(address >> 32));
 }
 
+static void guest_vq_notify_mmio(struct guest_vq *vq, uint32_t cpu)
+{
+	guest_dev_write(vq->dev, cpu, VMMIO_QUEUE_NOTIFY, vq->index);
+}
+
+int guest_vq_make(struct guest_vq *vq, struct guest *guest, uint64_t features, uint16_t num, uint16_t indirect_max)
+{
+	int error;
+
+	*vq = (struct guest_vq){.guest = guest, .num = num, .interrupts = true};
+	vq->event_idx = features & VMMIO_F_EVENT_IDX;
+	vq->indirect_max = features & VMMIO_F_INDIRECT_DESC ? indirect_max : 0;
+	error = guest_vq_allocate(vq);
+	if (error)
+		guest_vq_close(vq);
+	return error;
+}
+
 int guest_vq_open(struct guest_vq *vq, struct guest_dev *dev, uint32_t cpu, uint32_t index, uint16_t num,
 		  uint16_t indirect_max)
 {
 	uint32_t max;
 	int error;
 
-	*vq = (struct guest_vq){.dev = dev, .index = index, .interrupts = true};
-	vq->event_idx = dev->features & VMMIO_F_EVENT_IDX;
-	vq->indirect_max = dev->features & VMMIO_F_INDIRECT_DESC ? indirect_max : 0;
 	guest_dev_write(dev, cpu, VMMIO_QUEUE_SEL, index);
 	if (guest_dev_read(dev, cpu, VMMIO_QUEUE_READY) != 0)
 		return -EBUSY;
 	max = guest_dev_read(dev, cpu, VMMIO_QUEUE_NUM_MAX);
 	if (max == 0)
 		return -ENOENT;
-	vq->num = num ? num : (uint16_t)max;
-	error = guest_vq_allocate(vq);
-	if (error) {
-		guest_vq_close(vq);
+	error = guest_vq_make(vq, dev->guest, dev->features, num ? num : (uint16_t)max, indirect_max);
+	if (error)
 		return error;
-	}
+	vq->dev = dev;
+	vq->index = index;
+	vq->notify = guest_vq_notify_mmio;
 	guest_dev_write(dev, cpu, VMMIO_QUEUE_NUM, vq->num);
 	guest_vq_write_address(vq, cpu, VMMIO_QUEUE_DESC_LOW, vq->desc_gpa);
 	guest_vq_write_address(vq, cpu, VMMIO_QUEUE_DRIVER_LOW, vq->avail_gpa);
@@ -96,7 +111,7 @@ int guest_vq_open(struct guest_vq *vq, struct guest_dev *dev, uint32_t cpu, uint
 
 void guest_vq_close(struct guest_vq *vq)
 {
-	guest_free(vq->dev->guest, vq->gpa, vq->bytes);
+	guest_free(vq->guest, vq->gpa, vq->bytes);
 	free(vq->next);
 	free(vq->length);
 	free(vq->token);
@@ -188,7 +203,7 @@ bool guest_vq_kick(struct guest_vq *vq, uint32_t cpu)
 		wanted = !(le16toh(core_load(&vq->used->flags)) & VRING_USED_F_NO_NOTIFY);
 	}
 	if (wanted)
-		guest_dev_write(vq->dev, cpu, VMMIO_QUEUE_NOTIFY, vq->index);
+		vq->notify(vq, cpu);
 	return wanted;
 }
 
