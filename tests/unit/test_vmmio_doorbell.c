@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: MIT */
+/* What the model and a backend do to the same memory at the same time. */
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "vmmio_machine.h"
+
+/*
+ * A driver's write of config while a backend that starts makes the copies equal: wherever the two meet, the driver's
+ * value is in both copies at the end. Each runs in a traced child: the recovery is stopped after any number of
+ * instructions, the write is done not at all, up to its first change of memory, or whole, and then both are let go.
+ */
+#define RECOVER_STEPS 100 /* all of the first byte of config, and some */
+
+static struct machine met;
+
+static void recover_met(void)
+{
+	region_config_recover(met.region);
+}
+
+static void write_met(void)
+{
+	vmmio_write(&met.dev, VMMIO_CONFIG, 1, 0x99, 0);
+}
+
+static pid_t start_traced(void (*run)(void))
+{
+	pid_t pid = fork();
+	int status;
+
+	CHECK(pid >= 0);
+	if (pid == 0) {
+		ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+		syscall(SYS_kill, getpid(), SIGSTOP);
+		run();
+		_exit(0);
+	}
+	CHECK_INT(waitpid(pid, &status, 0), pid);
+	CHECK(WIFSTOPPED(status));
+	return pid;
+}
+
+static void step_traced(pid_t pid)
+{
+	int status;
+
+	CHECK_INT(ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL), 0);
+	CHECK_INT(waitpid(pid, &status, 0), pid);
+	CHECK(WIFSTOPPED(status));
+}
+
+static void finish_traced(pid_t pid)
+{
+	int status;
+
+	CHECK_INT(ptrace(PTRACE_CONT, pid, NULL, NULL), 0);
+	CHECK_INT(waitpid(pid, &status, 0), pid);
+	CHECK_INT(status, 0);
+}
+
+static bool is_either_written(void)
+{
+	return core_load(&met.region->config[0][0]) == 0x99 || core_load(&met.region->config[1][0]) == 0x99;
+}
+
+static void test_config_write_meets_recovery(void)
+{
+	core_u32 steps;
+	core_u32 how;
+	core_u32 halves = 0;
+	core_u32 i;
+	pid_t recovery;
+	pid_t write;
+
+	machine_init(&met);
+	met.dev.config_writable[0] = 1;
+	for (steps = 0; steps < RECOVER_STEPS; steps++) {
+		for (how = 0; how < 3; how++) {
+			met.region->config[0][0] = met.region->config[1][0] = 0x11;
+			met.region->device.config_gen = steps;
+			recovery = start_traced(recover_met);
+			write = start_traced(write_met);
+			for (i = 0; i < steps; i++)
+				step_traced(recovery);
+			while (how == 1 && !is_either_written())
+				step_traced(write);
+			halves += how == 1 && met.region->config[0][0] != met.region->config[1][0];
+			if (how == 2)
+				finish_traced(write);
+			finish_traced(recovery);
+			if (how != 2)
+				finish_traced(write);
+			CHECK_INT(met.region->config[0][0], 0x99);
+			CHECK_INT(met.region->config[1][0], 0x99);
+		}
+	}
+	CHECK_INT(halves, RECOVER_STEPS); /* the write was indeed stopped between its two stores */
+}
+
+/*
+ * The doorbell: a backend that sleeps after a last look, a driver that rings at any moment. Each round rings once and
+ * waits until the backend has taken it; a wakeup that got lost would leave the backend asleep.
+ */
+#define DOORBELL_ROUNDS 200000
+
+struct sleeper {
+	struct machine *m;
+	int kick_fd;
+	core_u32 taken; /* rounds */
+	core_u32 sleeps;
+};
+
+static bool take_doorbell(struct queue_region *region)
+{
+	bool any = core_load(&region->doorbell.queues) != 0 || core_load(&region->doorbell.events) != 0;
+
+	if (any) {
+		core_xchg64(&region->doorbell.queues, 0);
+		core_xchg32(&region->doorbell.events, 0);
+	}
+	return any;
+}
+
+static void wait_a_little(core_u64 n)
+{
+	while (n-- > 0)
+		__asm__ volatile("" ::: "memory");
+}
+
+static void sleep_until_kicked(struct sleeper *s)
+{
+	struct queue_region *region = s->m->region;
+	struct pollfd pfd = {.fd = s->kick_fd, .events = POLLIN};
+	uint64_t count;
+
+	wait_a_little(s->taken * 2654435761u >> 22); /* 0 to 1023, as the ringer does */
+	core_store(&region->doorbell.sleeping, 1);
+	core_fence();
+	if (core_load(&region->doorbell.queues) == 0 && core_load(&region->doorbell.events) == 0) {
+		if (poll(&pfd, 1, 10000) != 1)
+			TEST_FAIL("a wakeup was lost after %u rounds", s->taken);
+		CHECK_INT(read(s->kick_fd, &count, sizeof(count)), sizeof(count));
+		s->sleeps++;
+	}
+	core_store(&region->doorbell.sleeping, 0);
+}
+
+static void *serve_doorbell(void *arg)
+{
+	struct sleeper *s = arg;
+
+	while (s->taken < DOORBELL_ROUNDS) {
+		if (take_doorbell(s->m->region))
+			__atomic_store_n(&s->taken, s->taken + 1, __ATOMIC_RELEASE);
+		else
+			sleep_until_kicked(s);
+	}
+	return NULL;
+}
+
+static core_u32 ring_some_way(struct machine *m, core_u32 round)
+{
+	switch (round % 3) {
+	case 0:
+		return wr(m, VMMIO_QUEUE_NOTIFY, round % 2);
+	case 1:
+		return vmmio_ring(m->region, REGION_EV_CONTROL);
+	default:
+		return vmmio_write(&m->dev, VMMIO_CONFIG + WRITABLE, 1, round & 0xff, 0);
+	}
+}
+
+static void test_doorbell_loses_no_wakeup(void)
+{
+	struct machine m;
+	struct sleeper s = {.m = &m};
+	uint64_t one = 1;
+	pthread_t thread;
+	core_u32 kicks = 0;
+	core_u32 round;
+	core_u32 looks;
+
+	start(&m, true);
+	s.kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	CHECK(s.kick_fd >= 0);
+	CHECK_INT(pthread_create(&thread, NULL, serve_doorbell, &s), 0);
+	for (round = 0; round < DOORBELL_ROUNDS; round++) {
+		/* anywhere around the moment at which the other falls asleep */
+		wait_a_little(test_random_below(1024));
+		if (ring_some_way(&m, round) & VMMIO_KICK) {
+			CHECK_INT(write(s.kick_fd, &one, sizeof(one)), sizeof(one));
+			kicks++;
+		}
+		for (looks = 0; __atomic_load_n(&s.taken, __ATOMIC_ACQUIRE) != round + 1; looks++) {
+			if (looks > 20000)
+				sched_yield();
+		}
+	}
+	CHECK_INT(pthread_join(thread, NULL), 0);
+	/* it did sleep, and woke up for nothing but a kick */
+	CHECK(s.sleeps > DOORBELL_ROUNDS / 100);
+	CHECK(s.sleeps <= kicks);
+	close(s.kick_fd);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct test tests[] = {
+		{"vmmio_config_write_meets_recovery", test_config_write_meets_recovery, 0},
+		{"vmmio_doorbell_loses_no_wakeup", test_doorbell_loses_no_wakeup, 0},
+	};
+
+	return test_main(argc, argv, tests, sizeof(tests) / sizeof(tests[0]));
+}
