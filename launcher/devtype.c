@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+#include "devtype.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const struct devtype *const devtypes[] = {
+	&devtype_blk,
+};
+
+const struct devtype *devtype_find(enum config_type type)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(devtypes) / sizeof(devtypes[0]); i++) {
+		if (devtypes[i]->type == type)
+			return devtypes[i];
+	}
+	return NULL;
+}
+
+void devtype_start_init(struct devtype_start *start)
+{
+	memset(start, 0, sizeof(*start));
+}
+
+void devtype_start_finish(struct devtype_start *start)
+{
+	uint32_t i;
+
+	for (i = 0; i < start->nfiles; i++)
+		close(start->file[i]);
+	for (i = 0; i < start->nargs; i++)
+		free(start->arg[i]);
+	devtype_start_init(start);
+}
+
+int devtype_start_arg(struct devtype_start *start, const char *format, ...)
+{
+	va_list args;
+	int n;
+
+	if (start->nargs == DEVTYPE_ARGS_MAX)
+		return -E2BIG;
+	va_start(args, format);
+	n = vasprintf(&start->arg[start->nargs], format, args);
+	va_end(args);
+	if (n < 0)
+		return -ENOMEM;
+	start->nargs++;
+	return 0;
+}
