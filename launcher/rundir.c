@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: MIT */
+#include "launcher/rundir.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define STATE_FORMAT "pid=%d\nstart=%llu\nboot=%36s\nuid=%u\nrestarts=%llu\nlog_level=%u\n"
+#define STATE_FIELDS 6
+#define STATE_MAX 512
+
+char *rundir_path(const struct rundir *dir, const char *name, const char *suffix)
+{
+	char *path;
+
+	return asprintf(&path, "%s/%s.%s", dir->path, name, suffix) < 0 ? NULL : path;
+}
+
+int rundir_make(const char *path, mode_t mode)
+{
+	char part[4096];
+	size_t len = strlen(path);
+	size_t i;
+
+	if (len >= sizeof(part))
+		return -ENAMETOOLONG;
+	memcpy(part, path, len + 1);
+	for (i = 1; i < len; i++) {
+		if (part[i] != '/')
+			continue;
+		part[i] = '\0';
+		if (mkdir(part, 0755) < 0 && errno != EEXIST)
+			return -errno;
+		part[i] = '/';
+	}
+	return mkdir(part, mode) < 0 && errno != EEXIST ? -errno : 0;
+}
+
+/* At most size - 1 bytes, as a string; -errno. */
+static ssize_t read_text(const char *path, char *text, size_t size)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	ssize_t n;
+
+	if (fd < 0)
+		return -errno;
+	n = read(fd, text, size - 1);
+	if (n < 0)
+		n = -errno;
+	close(fd);
+	text[n > 0 ? n : 0] = '\0';
+	return n;
+}
+
+static int rundir_lock(struct rundir *dir, struct errors *errors)
+{
+	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	char path[4096];
+	char pid[32];
+
+	snprintf(path, sizeof(path), "%s/lock", dir->path);
+	dir->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (dir->lock_fd < 0) {
+		errors_add(errors, "cannot open %s: %s", path, strerror(errno));
+		return -1;
+	}
+	if (fcntl(dir->lock_fd, F_OFD_SETLK, &lock) == 0) {
+		rundir_name_owner(dir);
+		return 0;
+	}
+	if (errno != EAGAIN && errno != EACCES) {
+		errors_add(errors, "cannot lock %s: %s", path, strerror(errno));
+	} else {
+		if (read_text(path, pid, sizeof(pid)) <= 0)
+			strcpy(pid, "?");
+		errors_add(errors,
+			   "a launcher with pid %d uses the run folder %s; stop it with hvisor-launch --stop, or give "
+			   "another folder with --run-dir",
+			   atoi(pid), dir->path);
+	}
+	close(dir->lock_fd);
+	dir->lock_fd = -1;
+	return -1;
+}
+
+int rundir_open(struct rundir *dir, const char *path, struct errors *errors)
+{
+	struct stat st;
+	int error;
+
+	*dir = (struct rundir){.lock_fd = -1, .path = strdup(path)};
+	if (!dir->path) {
+		errors_add(errors, "no memory");
+		return -1;
+	}
+	error = rundir_make(path, 0700);
+	if (error == 0 && stat(path, &st) < 0)
+		error = -errno;
+	if (error) {
+		errors_add(errors, "cannot make the run folder %s: %s", path, strerror(-error));
+	} else if (!S_ISDIR(st.st_mode)) {
+		errors_add(errors, "the run folder %s is not a folder", path);
+	} else if (st.st_uid != geteuid() || (st.st_mode & (S_IWGRP | S_IWOTH))) {
+		errors_add(errors,
+			   "the run folder %s can be written by others than user %u; chown and chmod 700 it, or give "
+			   "another one with --run-dir",
+			   path, geteuid());
+	} else if (rundir_lock(dir, errors) == 0) {
+		return 0;
+	}
+	rundir_close(dir);
+	return -1;
+}
+
+void rundir_name_owner(struct rundir *dir)
+{
+	char pid[32];
+	int n = snprintf(pid, sizeof(pid), "%d\n", getpid());
+
+	/* Only for people: the lock is what counts. */
+	if (ftruncate(dir->lock_fd, 0) == 0)
+		(void)!pwrite(dir->lock_fd, pid, (size_t)n, 0);
+}
+
+void rundir_close(struct rundir *dir)
+{
+	if (dir->lock_fd >= 0)
+		close(dir->lock_fd);
+	dir->lock_fd = -1;
+	free(dir->path);
+	dir->path = NULL;
+}
+
+int rundir_identify(pid_t pid, struct rundir_state *state)
+{
+	char path[64];
+	char text[1024];
+	const char *at;
+	ssize_t n;
+	int field;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	n = read_text(path, text, sizeof(text));
+	if (n <= 0)
+		return n < 0 ? (int)n : -ESRCH;
+	/* Field 2 is a name in brackets, which may hold spaces and brackets. */
+	at = strrchr(text, ')');
+	for (field = 2; at && field < 22; field++)
+		at = strchr(at + 1, ' ');
+	if (!at)
+		return -EPROTO;
+	state->pid = pid;
+	state->start_time = strtoull(at + 1, NULL, 10);
+	n = read_text("/proc/sys/kernel/random/boot_id", state->boot, sizeof(state->boot));
+	if (n < 0)
+		return (int)n;
+	state->boot[strcspn(state->boot, "\n")] = '\0';
+	return 0;
+}
+
+int rundir_save(const struct rundir *dir, const char *name, const struct rundir_state *state)
+{
+	char text[STATE_MAX];
+	char temporary[4096];
+	char path[4096];
+	int error = 0;
+	int fd;
+	int n;
+
+	snprintf(path, sizeof(path), "%s/%s.state", dir->path, name);
+	snprintf(temporary, sizeof(temporary), "%s/%s.state.new", dir->path, name);
+	n = snprintf(text, sizeof(text), STATE_FORMAT, state->pid, (unsigned long long)state->start_time, state->boot,
+		     state->uid, (unsigned long long)state->restarts, state->log_level);
+	fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return -errno;
+	errno = ENOSPC;
+	if (write(fd, text, (size_t)n) != n)
+		error = -errno;
+	close(fd);
+	if (error == 0 && rename(temporary, path) < 0)
+		error = -errno;
+	if (error)
+		unlink(temporary);
+	return error;
+}
+
+bool rundir_load(const struct rundir *dir, const char *name, struct rundir_state *state)
+{
+	unsigned long long start;
+	unsigned long long restarts;
+	char text[STATE_MAX];
+	char path[4096];
+
+	memset(state, 0, sizeof(*state));
+	snprintf(path, sizeof(path), "%s/%s.state", dir->path, name);
+	if (read_text(path, text, sizeof(text)) <= 0)
+		return false;
+	if (sscanf(text, STATE_FORMAT, &state->pid, &start, state->boot, &state->uid, &restarts, &state->log_level) !=
+	    STATE_FIELDS)
+		return false;
+	state->start_time = start;
+	state->restarts = restarts;
+	return state->pid > 0;
+}
+
+void rundir_forget(const struct rundir *dir, const char *name)
+{
+	char path[4096];
+
+	snprintf(path, sizeof(path), "%s/%s.state", dir->path, name);
+	unlink(path);
+}
