@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/* One device: made in hvisor, its backing opened, a process started for it. For launcher/supervise.c, which decides. */
+#ifndef HVISOR_DEVICE_H
+#define HVISOR_DEVICE_H
+
+#include "supervise.h"
+
+/* Opens log file and log pipe. 0 or -errno. */
+int device_open_log(struct device *device);
+
+/* Makes the device in hvisor and maps its region, if that is not done. 0, or -1 with device->reason. */
+int device_make(struct device *device);
+
+/*
+ * Is somebody serving it already? 1: yes, and device->child is that process; *known says if it is the one that a
+ * launcher of this run folder started. 0: nobody.
+ */
+int device_adopt(struct device *device, bool *known);
+
+/*
+ * Starts a backend: the device is made, attached, its backing opened, a process begun and watched with device->exit and
+ * device->ready. 0; -EAGAIN if a backend that ended has left something that is not gone yet; or -1 with
+ * device->reason.
+ */
+int device_begin(struct device *device);
+
+/* Writes the state by which a later launcher knows the process. 0 or -errno. */
+int device_note_state(struct device *device);
+
+/* Sends a signal to the backend. */
+void device_signal(struct device *device, int signal);
+
+/*
+ * The process has ended: collects it, says how in device->last_exit, and reads the rest of its log. Returns its exit
+ * code, or -1 for a signal and when it is not known.
+ */
+int device_end(struct device *device);
+
+/* Tells the guest that no backend will come (true), or takes that back. */
+void device_fail(struct device *device, bool fail);
+
+/* Closes everything; a process that runs is left alone. */
+void device_finish(struct device *device);
+
+#endif

@@ -1,0 +1,540 @@
+/* SPDX-License-Identifier: MIT */
+#include "launcher/supervise.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "common/backend.h"
+#include "launcher/control.h"
+#include "launcher/device.h"
+#include "launcher/policy.h"
+
+#define NS_PER_MS 1000000ull
+#define NS_PER_S 1000000000ull
+
+#define START_LIMIT_NS (5 * NS_PER_S) /* from the start of a process until it serves */
+#define STOP_LIMIT_NS (3 * NS_PER_S) /* from SIGTERM to SIGKILL */
+/* What an ended backend holds is torn down by the kernel in its own time: longer than a dying process takes. */
+#define BUSY_LIMIT_NS (5 * NS_PER_S)
+#define BUSY_FIRST_MS 1u
+#define BUSY_LAST_MS 50u
+
+enum device_event {
+	EVENT_START,
+	EVENT_STOP,
+	EVENT_RESTART,
+	EVENT_READY,
+	EVENT_END, /* the process is gone */
+	EVENT_TIMER,
+	EVENTS,
+};
+
+static void device_happens(struct device *device, enum device_event event);
+
+const char *device_state_name(enum device_state state)
+{
+	static const char *const names[DEVICE_STATES] = {
+		[DEVICE_STOPPED] = CONTROL_STATE_STOPPED,   [DEVICE_STARTING] = CONTROL_STATE_STARTING,
+		[DEVICE_RUNNING] = CONTROL_STATE_RUNNING,   [DEVICE_WAITING] = CONTROL_STATE_WAITING,
+		[DEVICE_STOPPING] = CONTROL_STATE_STOPPING, [DEVICE_FAILED] = CONTROL_STATE_FAILED,
+	};
+
+	return names[state];
+}
+
+bool device_settled(const struct device *device)
+{
+	switch (device->state) {
+	case DEVICE_STARTING:
+	case DEVICE_STOPPING:
+		return false;
+	case DEVICE_WAITING:
+		return device->busy_since_ns == 0;
+	default:
+		return true;
+	}
+}
+
+struct device *supervisor_find(struct supervisor *supervisor, const char *name)
+{
+	uint32_t i;
+
+	for (i = 0; i < supervisor->ndevices; i++) {
+		if (strcmp(supervisor->device[i].config->name, name) == 0)
+			return &supervisor->device[i];
+	}
+	return NULL;
+}
+
+#define device_say(device, level, format, ...)                                                                         \
+	logfile_say((device)->supervisor->log, level, "%s: " format, (device)->config->name, ##__VA_ARGS__)
+
+/* A new state, and the time after which something is to happen if it lasts; 0: none. */
+static void device_enter(struct device *device, enum device_state state, uint64_t limit_ns)
+{
+	struct supervisor *supervisor = device->supervisor;
+
+	device->state = state;
+	if (limit_ns)
+		loop_set_timer(supervisor->loop, &device->timer, loop_now_ns() + limit_ns);
+	else
+		loop_clear_timer(supervisor->loop, &device->timer);
+	if (state != DEVICE_WAITING)
+		device->busy_since_ns = 0;
+	if (supervisor->changed)
+		supervisor->changed(supervisor, supervisor->changed_arg);
+}
+
+/* Notes an end; true if there were too many of them within the window. */
+static bool device_count_end(struct device *device, uint64_t now)
+{
+	const struct config_restart *restart = &device->config->restart;
+	uint64_t window_ns = restart->window_s * NS_PER_S;
+	uint64_t oldest;
+
+	if (device->ready_ns && now - device->ready_ns >= window_ns)
+		device->ends_in_row = 0;
+	device->ends_in_row++;
+	if (restart->limit == 0)
+		return false;
+	device->ends[device->next_end] = now;
+	device->next_end = (device->next_end + 1) % restart->limit;
+	oldest = device->ends[device->next_end];
+	return oldest && now - oldest <= window_ns;
+}
+
+static void device_forget_ends(struct device *device)
+{
+	device->ends_in_row = 0;
+	memset(device->ends, 0, device->config->restart.limit * sizeof(*device->ends));
+}
+
+/* None before the first restart in a row, then twice as long each time. */
+static uint64_t device_delay_ns(const struct device *device)
+{
+	const struct config_restart *restart = &device->config->restart;
+	uint64_t delay_ms = restart->delay_ms;
+	uint32_t n;
+
+	if (device->ends_in_row < 2)
+		return 0;
+	for (n = 2; n < device->ends_in_row && delay_ms < restart->delay_max_ms; n++)
+		delay_ms *= 2;
+	return (delay_ms < restart->delay_max_ms ? delay_ms : restart->delay_max_ms) * NS_PER_MS;
+}
+
+static void device_give_up(struct device *device)
+{
+	const char *name = device->config->name;
+
+	device_say(device, LOG_ERROR, "failed: %s; nobody serves it before hvisor-launch --start %s", device->reason,
+		   name);
+	device_fail(device, true);
+	device_enter(device, DEVICE_FAILED, 0);
+}
+
+static void device_try(struct device *device);
+
+/*
+ * There is no backend although there should be: starts the next one, now or after a delay, or gives up. device->reason
+ * says why if it could not even be started.
+ */
+static void device_replace_backend(struct device *device, bool started, bool hopeless)
+{
+	const struct config_restart *restart = &device->config->restart;
+	bool too_often = device_count_end(device, loop_now_ns());
+	uint64_t delay_ns = device_delay_ns(device);
+
+	if (too_often && !hopeless)
+		device_say(device, LOG_ERROR, "%u ends within %u s", restart->limit, restart->window_s);
+	if (too_often || hopeless) {
+		device_give_up(device);
+		return;
+	}
+	device->restarts += started;
+	if (delay_ns == 0 && started) {
+		device_say(device, LOG_WARNING, "%s; starting the next one", device->reason);
+		device_try(device);
+		return;
+	}
+	device_say(device, LOG_WARNING, "%s; the next try is in %llu ms", device->reason,
+		   (unsigned long long)(delay_ns / NS_PER_MS));
+	device_enter(device, DEVICE_WAITING, delay_ns ? delay_ns : NS_PER_MS);
+}
+
+static void device_try(struct device *device)
+{
+	uint64_t now = loop_now_ns();
+	int result;
+
+	device->again = false;
+	device->reason[0] = '\0';
+	result = device_begin(device);
+	if (result == 0) {
+		device_enter(device, DEVICE_STARTING, START_LIMIT_NS);
+	} else if (result == -EAGAIN && (!device->busy_since_ns || now - device->busy_since_ns < BUSY_LIMIT_NS)) {
+		if (!device->busy_since_ns) {
+			device->busy_since_ns = now;
+			device->busy_ms = BUSY_FIRST_MS;
+		}
+		device_enter(device, DEVICE_WAITING, device->busy_ms * NS_PER_MS);
+		device->busy_ms = device->busy_ms * 2 < BUSY_LAST_MS ? device->busy_ms * 2 : BUSY_LAST_MS;
+	} else {
+		device->busy_since_ns = 0;
+		device_replace_backend(device, false, false);
+	}
+}
+
+/* Somebody asks for it: earlier failures do not count any more. */
+static void on_start(struct device *device)
+{
+	device_forget_ends(device);
+	if (device->state == DEVICE_FAILED)
+		device_fail(device, false);
+	device_try(device);
+}
+
+static void on_stop(struct device *device)
+{
+	device->again = false;
+	device_signal(device, SIGTERM);
+	device_enter(device, DEVICE_STOPPING, STOP_LIMIT_NS);
+}
+
+static void on_restart(struct device *device)
+{
+	device_forget_ends(device);
+	on_stop(device);
+	device->again = true;
+}
+
+static void on_ready(struct device *device)
+{
+	device->ready_ns = loop_now_ns();
+	device_say(device, LOG_INFO, "process %d serves it", device->child.pid);
+	device_enter(device, DEVICE_RUNNING, 0);
+}
+
+static void on_late(struct device *device)
+{
+	snprintf(device->reason, sizeof(device->reason), "process %d did not begin to serve within %llu s",
+		 device->child.pid, START_LIMIT_NS / NS_PER_S);
+	device_signal(device, SIGKILL);
+	device_enter(device, DEVICE_STARTING, 0);
+}
+
+static void on_end(struct device *device)
+{
+	pid_t pid = device->child.pid;
+	int code = device_end(device);
+
+	if (!device->reason[0])
+		snprintf(device->reason, sizeof(device->reason), "process %d ended: %s", pid, device->last_exit);
+	device_replace_backend(device, true, code == BACKEND_EXIT_CONFIG);
+}
+
+static void on_timer(struct device *device)
+{
+	device_try(device);
+}
+
+static void on_stop_waiting(struct device *device)
+{
+	device_say(device, LOG_INFO, "stopped");
+	device_enter(device, DEVICE_STOPPED, 0);
+}
+
+static void on_stop_late(struct device *device)
+{
+	device_say(device, LOG_WARNING, "process %d did not end within %llu s of SIGTERM; killing it",
+		   device->child.pid, STOP_LIMIT_NS / NS_PER_S);
+	device_signal(device, SIGKILL);
+	device_enter(device, DEVICE_STOPPING, 0);
+}
+
+static void on_stopped(struct device *device)
+{
+	device_end(device);
+	if (device->again)
+		device_try(device);
+	else
+		on_stop_waiting(device);
+}
+
+static void on_change_mind(struct device *device)
+{
+	device_forget_ends(device);
+	device->again = true;
+}
+
+static void on_stop_for_good(struct device *device)
+{
+	device->again = false;
+}
+
+/* NULL: nothing to do. A failed device stays so until somebody starts it: its guest has been told. */
+static void (*const actions[DEVICE_STATES][EVENTS])(struct device *device) = {
+	[DEVICE_STOPPED] = {[EVENT_START] = on_start, [EVENT_RESTART] = on_start},
+	[DEVICE_STARTING] = {[EVENT_STOP] = on_stop,
+			     [EVENT_RESTART] = on_restart,
+			     [EVENT_READY] = on_ready,
+			     [EVENT_END] = on_end,
+			     [EVENT_TIMER] = on_late},
+	[DEVICE_RUNNING] = {[EVENT_STOP] = on_stop, [EVENT_RESTART] = on_restart, [EVENT_END] = on_end},
+	[DEVICE_WAITING] = {[EVENT_START] = on_start,
+			    [EVENT_STOP] = on_stop_waiting,
+			    [EVENT_RESTART] = on_start,
+			    [EVENT_TIMER] = on_timer},
+	[DEVICE_STOPPING] = {[EVENT_START] = on_change_mind,
+			     [EVENT_STOP] = on_stop_for_good,
+			     [EVENT_RESTART] = on_change_mind,
+			     [EVENT_END] = on_stopped,
+			     [EVENT_TIMER] = on_stop_late},
+	[DEVICE_FAILED] = {[EVENT_START] = on_start, [EVENT_RESTART] = on_start},
+};
+
+static void device_happens(struct device *device, enum device_event event)
+{
+	if (actions[device->state][event])
+		actions[device->state][event](device);
+}
+
+void device_request(struct device *device, enum device_request request)
+{
+	static const enum device_event events[] = {
+		[DEVICE_START] = EVENT_START, [DEVICE_STOP] = EVENT_STOP, [DEVICE_RESTART] = EVENT_RESTART};
+
+	device_happens(device, events[request]);
+}
+
+static void handle_exit(struct loop_source *source, uint32_t events)
+{
+	(void)events;
+	device_happens(loop_container(source, struct device, exit), EVENT_END);
+}
+
+static void handle_ready(struct loop_source *source, uint32_t events)
+{
+	struct device *device = loop_container(source, struct device, ready);
+	ssize_t n;
+	char byte;
+
+	(void)events;
+	n = read(source->fd, &byte, 1);
+	if (n < 0)
+		return;
+	close(loop_remove(device->supervisor->loop, source));
+	if (n == 1)
+		device_happens(device, EVENT_READY);
+}
+
+static void handle_timer(struct loop_timer *timer)
+{
+	device_happens(loop_container(timer, struct device, timer), EVENT_TIMER);
+}
+
+static int read_program(struct supervisor *supervisor, const struct devtype *type, struct errors *errors)
+{
+	const struct launch_options *options = supervisor->options;
+	struct device_program *program = &supervisor->program[supervisor->nprograms++];
+	char path[4096];
+
+	*program = (struct device_program){.type = type, .policy = -1};
+	snprintf(path, sizeof(path), "%s/%s", options->program_dir, type->program);
+	program->fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (program->fd < 0) {
+		errors_add(errors, "cannot open the program %s: %s", path, strerror(errno));
+		return -1;
+	}
+	if (!supervisor->sandbox.have[SANDBOX_SECCOMP])
+		return 0;
+	program->policy = policy_compile(options->policy_dir, type->policy, options->seccomp, errors);
+	return program->policy < 0 ? -1 : 0;
+}
+
+static const struct device_program *find_program(struct supervisor *supervisor, const struct devtype *type)
+{
+	uint32_t i;
+
+	for (i = 0; i < supervisor->nprograms; i++) {
+		if (supervisor->program[i].type == type)
+			return &supervisor->program[i];
+	}
+	return NULL;
+}
+
+static int device_init(struct supervisor *supervisor, struct device *device, const struct config_device *config,
+		       struct errors *errors)
+{
+	const struct devtype *type = devtype_find(config->type);
+
+	*device = (struct device){
+		.supervisor = supervisor,
+		.config = config,
+		.log_level = (enum log_level)config->log_level,
+		.log.fd = -1,
+		.child = {.pid_fd = -1, .report_fd = -1},
+		.exit = {.fd = -1, .handle = handle_exit},
+		.ready = {.fd = -1, .handle = handle_ready},
+		.timer.handle = handle_timer,
+	};
+	if (!type) {
+		errors_add(errors, "%s: devices of type %s are not served yet", config->place,
+			   config_type_name(config->type));
+		return -1;
+	}
+	if (!find_program(supervisor, type) && read_program(supervisor, type, errors) < 0)
+		return -1;
+	device->program = find_program(supervisor, type);
+	device->ends = calloc(config->restart.limit + 1, sizeof(*device->ends));
+	if (!device->ends || device_open_log(device) < 0) {
+		errors_add(errors, "%s: no memory, or no log pipe in %s", config->name, supervisor->run->path);
+		return -1;
+	}
+	return 0;
+}
+
+/* A predecessor's backend goes on; one that cannot be told from somebody else's is replaced. */
+static void device_take_over(struct device *device)
+{
+	bool known;
+
+	if (device_make(device) < 0)
+		return;
+	device_fail(device, false);
+	if (!device_adopt(device, &known))
+		return;
+	if (known) {
+		device_say(device, LOG_INFO, "process %d of an earlier launcher goes on serving it", device->child.pid);
+		device_set_log_level(device, device->log_level);
+		device_enter(device, DEVICE_RUNNING, 0);
+		return;
+	}
+	device_say(device, LOG_WARNING, "process %d serves it, which no launcher of %s has started; replacing it",
+		   device->child.pid, device->supervisor->run->path);
+	device->state = DEVICE_RUNNING;
+	on_restart(device);
+}
+
+static bool is_configured(const struct config *config, const struct hvisor_device_add *add)
+{
+	uint32_t i;
+
+	for (i = 0; i < config->ndevices; i++) {
+		if (config->device[i].zone == add->zone && config->device[i].base == add->base)
+			return true;
+	}
+	return false;
+}
+
+/* What an earlier configuration has left in hvisor is taken away, unless it is in use. */
+static void supervisor_clear_leftovers(struct supervisor *supervisor)
+{
+	struct hvisor_device_get get = {.id = 0};
+	struct hvisor_device_del del;
+	uint32_t next = 0;
+
+	for (; hv_call(supervisor->hv, HVISOR_DEVICE_GET, &get) == 0; get = (struct hvisor_device_get){.id = next}) {
+		next = get.id + 1;
+		get.device.name[sizeof(get.device.name) - 1] = '\0';
+		if (is_configured(supervisor->config, &get.device))
+			continue;
+		del = (struct hvisor_device_del){.id = get.id};
+		if (!(get.flags & HVISOR_DEVICE_ATTACHED) && get.status == 0 &&
+		    hv_call(supervisor->hv, HVISOR_DEVICE_DEL, &del) == 0)
+			logfile_say(supervisor->log, LOG_INFO, "%s of an earlier configuration is taken away",
+				    get.device.name);
+		else
+			logfile_say(
+				supervisor->log, LOG_WARNING, "%s in zone %u is left from an earlier configuration: %s",
+				get.device.name, get.device.zone,
+				get.flags & HVISOR_DEVICE_ATTACHED ? "its backend goes on" : "its driver is active");
+	}
+}
+
+int supervisor_init(struct supervisor *supervisor, struct errors *errors)
+{
+	struct config *config = supervisor->config;
+	uint32_t i;
+
+	supervisor->nprograms = 0;
+	supervisor->ndevices = 0;
+	supervisor->device = calloc(config->ndevices + 1, sizeof(*supervisor->device));
+	if (!supervisor->device) {
+		errors_add(errors, "no memory for %u devices", config->ndevices);
+		return -1;
+	}
+	for (i = 0; i < config->ndevices; i++) {
+		supervisor->ndevices++;
+		if (device_init(supervisor, &supervisor->device[i], &config->device[i], errors) < 0)
+			return -1;
+	}
+	supervisor_clear_leftovers(supervisor);
+	for (i = 0; i < supervisor->ndevices; i++)
+		device_take_over(&supervisor->device[i]);
+	return 0;
+}
+
+void supervisor_finish(struct supervisor *supervisor)
+{
+	uint32_t i;
+
+	for (i = 0; i < supervisor->ndevices; i++)
+		device_finish(&supervisor->device[i]);
+	for (i = 0; i < supervisor->nprograms; i++) {
+		if (supervisor->program[i].fd >= 0)
+			close(supervisor->program[i].fd);
+		if (supervisor->program[i].policy >= 0)
+			close(supervisor->program[i].policy);
+	}
+	free(supervisor->device);
+	supervisor->device = NULL;
+	supervisor->ndevices = 0;
+}
+
+void supervisor_start(struct supervisor *supervisor)
+{
+	uint32_t i;
+
+	for (i = 0; i < supervisor->ndevices; i++) {
+		if (supervisor->device[i].state == DEVICE_STOPPED)
+			device_request(&supervisor->device[i], DEVICE_START);
+	}
+}
+
+void supervisor_event(struct supervisor *supervisor, const struct hvisor_event_next *event)
+{
+	uint32_t i;
+
+	if (event->lost)
+		logfile_say(supervisor->log, LOG_WARNING, "%u events of hvisor were lost", event->lost);
+	if (event->type == HVISOR_EVENT_ZONE_DOWN)
+		logfile_say(supervisor->log, LOG_INFO, "zone %u went down; its devices are reset", event->id);
+	if (event->type == HVISOR_EVENT_ZONE_UP)
+		logfile_say(supervisor->log, LOG_INFO, "zone %u came up", event->id);
+	for (i = 0; event->type == HVISOR_EVENT_CUT_OFF && i < supervisor->ndevices; i++) {
+		if (!supervisor->device[i].made || supervisor->device[i].id != event->id)
+			continue;
+		supervisor->device[i].cut_off = true;
+		device_say(&supervisor->device[i], LOG_ERROR,
+			   "hvisor cut its backend off: it did not become quiet in time");
+	}
+}
+
+int device_set_log_level(struct device *device, enum log_level level)
+{
+	struct hvisor_device_kick kick = {.id = device->id, .events = REGION_EV_CONTROL};
+
+	device->log_level = level;
+	if (!device->made)
+		return 0;
+	device_note_state(device);
+	core_store(&device->view->control.log_level, (core_u32)level);
+	return hv_call(device->supervisor->hv, HVISOR_DEVICE_KICK, &kick);
+}
