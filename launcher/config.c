@@ -14,6 +14,7 @@
 
 #define LOG_SIZE_DEFAULT (1u << 20)
 #define LOG_FILES_DEFAULT 3u
+#define LOAD_STEP 16384u
 
 /* Multiples of the page size. */
 static void read_page(struct config_reader *reader, const char *place, const struct config_key *key, const cJSON *value,
@@ -298,38 +299,54 @@ static void read_text(struct config_reader *reader, const char *text, size_t len
 	config_blk_check(reader);
 }
 
-/* The whole file, up to CONFIG_FILE_MAX bytes; freed by the caller. NULL after a complaint. */
+/* Reads all of fd, up to one byte more than CONFIG_FILE_MAX. Returns it, to be freed, or NULL with errno. */
+static char *read_all(int fd, size_t *len)
+{
+	size_t size = 0;
+	char *text = NULL;
+	ssize_t n = 1;
+
+	*len = 0;
+	while (n != 0 && *len <= CONFIG_FILE_MAX) {
+		if (*len == size) {
+			char *more = realloc(text, size + LOAD_STEP);
+
+			if (!more)
+				break;
+			text = more;
+			size += LOAD_STEP;
+		}
+		n = read(fd, text + *len, size - *len);
+		if (n < 0 && errno != EINTR)
+			break;
+		*len += n > 0 ? (size_t)n : 0;
+	}
+	if (n == 0 || *len > CONFIG_FILE_MAX)
+		return text;
+	free(text);
+	return NULL;
+}
+
+/* The file, to be freed; NULL after a complaint. */
 static char *load(struct config_reader *reader, size_t *len)
 {
 	int fd = open(reader->path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-	char *text = NULL;
-	ssize_t n = -1;
+	char *text = fd >= 0 ? read_all(fd, len) : NULL;
 
-	*len = 0;
-	if (fd >= 0)
-		text = malloc(CONFIG_FILE_MAX + 1);
-	while (text) {
-		n = read(fd, text + *len, CONFIG_FILE_MAX + 1 - *len);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n > 0)
-			*len += (size_t)n;
-		if (n <= 0 || *len > CONFIG_FILE_MAX)
-			break;
+	if (text && *len > 0 && *len <= CONFIG_FILE_MAX) {
+		close(fd);
+		return text;
 	}
-	if (n < 0)
+	if (!text)
 		config_complain(reader, "", NULL, "cannot be read: %s", strerror(errno));
-	else if (*len > CONFIG_FILE_MAX)
-		config_complain(reader, "", NULL, "has more than 1 MiB; this is no configuration");
 	else if (*len == 0)
 		config_complain(reader, "", NULL, "is empty");
+	else
+		config_complain(reader, "", NULL, "has more than 1 MiB; this is no configuration");
+	free(text);
 	if (fd >= 0)
 		close(fd);
-	if (n < 0 || *len > CONFIG_FILE_MAX || *len == 0) {
-		free(text);
-		return NULL;
-	}
-	return text;
+	return NULL;
 }
 
 /* The devices that will run, and the zones. */

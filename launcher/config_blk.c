@@ -53,17 +53,14 @@ static void read_serial(struct config_reader *reader, const char *place, const s
 			const cJSON *value, void *out)
 {
 	const char *text = cJSON_IsString(value) ? value->valuestring : NULL;
-	size_t len = text ? strlen(text) : 0;
-	size_t i;
+	size_t n = 0;
 
-	for (i = 0; i < len; i++) {
-		if (text[i] < 0x20 || text[i] > 0x7e)
-			len = SIZE_MAX;
-	}
-	if (!text || len > key->max)
+	while (text && text[n] >= 0x20 && text[n] <= 0x7e)
+		n++;
+	if (!text || text[n] || n > key->max)
 		config_complain_value(reader, place, key, value);
 	else
-		memcpy(out, text, len + 1);
+		memcpy(out, text, n + 1);
 }
 
 /* A power of two from min to max. */

@@ -2,11 +2,12 @@
 /* Objects and values of the file, and complaints about them. */
 #include "config_reader.h"
 
-#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "utf8.h"
 
 /* A JSON number is a double: above this, two of them cannot be told apart. */
 #define NUMBER_JSON_MAX 9007199254740991.0
@@ -15,23 +16,27 @@
 
 const char *config_word(char buffer[CONFIG_WORD_MAX], const char *word)
 {
-	const unsigned char *c = (const unsigned char *)word;
-	size_t n = 0;
+	size_t left = strlen(word);
+	size_t at = 0;
 
-	for (; *c; c++) {
-		if (n > CONFIG_WORD_MAX - 16 && (*c & 0xc0) != 0x80) {
-			memcpy(buffer + n, "...", 4);
+	while (left) {
+		size_t n = utf8_length(word, left);
+
+		if (at > CONFIG_WORD_MAX - 8) {
+			memcpy(buffer + at, "...", 4);
 			return buffer;
 		}
-		/* C0, DEL, and C1 (0xc2 0x80 to 0xc2 0x9f) would be obeyed by a terminal. */
-		if (*c < 0x20 || *c == 0x7f || (*c == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0))
-			n += (size_t)sprintf(buffer + n, "\\x%02x", *c);
-		else if (*c >= 0x80 && *c < 0xa0 && c > (const unsigned char *)word && c[-1] == 0xc2)
-			n += (size_t)sprintf(buffer + n, "\\x%02x", *c);
-		else
-			buffer[n++] = (char)*c;
+		if (n && utf8_harmless(word)) {
+			memcpy(buffer + at, word, n);
+			at += n;
+		} else {
+			n = 1;
+			at += (size_t)sprintf(buffer + at, "\\x%02x", (unsigned char)*word);
+		}
+		word += n;
+		left -= n;
 	}
-	buffer[n] = 0;
+	buffer[at] = 0;
 	return buffer;
 }
 
@@ -125,7 +130,7 @@ bool config_number(const cJSON *value, uint64_t min, uint64_t max, uint64_t *out
 	if (cJSON_IsNumber(value)) {
 		double d = value->valuedouble;
 
-		if (!(d >= 0 && d <= NUMBER_JSON_MAX) || d != floor(d))
+		if (!(d >= 0 && d <= NUMBER_JSON_MAX) || d != (double)(uint64_t)d)
 			return false;
 		number = (uint64_t)d;
 	} else if (!cJSON_IsString(value) || !number_of_text(value->valuestring, &number)) {

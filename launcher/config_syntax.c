@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "config_reader.h"
+#include "utf8.h"
 
 #define SYNTAX_DEPTH_MAX 32
 #define SYNTAX_NUMBER_MAX 60 /* characters; cJSON cuts at 63 */
@@ -108,36 +109,6 @@ static bool syntax_escape(struct syntax *s)
 	return (low >= 0xdc00 && low <= 0xdfff) || syntax_fail(s, "this is half of a surrogate pair");
 }
 
-/* One character of UTF-8 of two bytes or more: RFC 3629, section 4. */
-static bool syntax_utf8(struct syntax *s)
-{
-	static const struct {
-		unsigned char first, last, second_first, second_last, more;
-	} form[] = {
-		{0xc2, 0xdf, 0x80, 0xbf, 1}, {0xe0, 0xe0, 0xa0, 0xbf, 2}, {0xe1, 0xec, 0x80, 0xbf, 2},
-		{0xed, 0xed, 0x80, 0x9f, 2}, {0xee, 0xef, 0x80, 0xbf, 2}, {0xf0, 0xf0, 0x90, 0xbf, 3},
-		{0xf1, 0xf3, 0x80, 0xbf, 3}, {0xf4, 0xf4, 0x80, 0x8f, 3},
-	};
-	const unsigned char *c = s->text + s->at;
-	size_t left = s->len - s->at;
-	size_t i;
-	size_t k;
-
-	for (i = 0; i < sizeof(form) / sizeof(form[0]); i++) {
-		if (c[0] < form[i].first || c[0] > form[i].last)
-			continue;
-		if (left <= form[i].more || c[1] < form[i].second_first || c[1] > form[i].second_last)
-			break;
-		for (k = 2; k <= form[i].more; k++) {
-			if (c[k] < 0x80 || c[k] > 0xbf)
-				return syntax_fail(s, "this is not UTF-8");
-		}
-		s->at += 1u + form[i].more;
-		return true;
-	}
-	return syntax_fail(s, "this is not UTF-8");
-}
-
 static bool syntax_string(struct syntax *s)
 {
 	size_t begin = s->at++;
@@ -156,8 +127,11 @@ static bool syntax_string(struct syntax *s)
 		if (c < 0x20)
 			return syntax_fail(s, "a control character stands in a text; write it as \\t or \\u00..");
 		if (c >= 0x80) {
-			if (!syntax_utf8(s))
-				return false;
+			size_t n = utf8_length((const char *)s->text + s->at, s->len - s->at);
+
+			if (!n)
+				return syntax_fail(s, "this is not UTF-8");
+			s->at += n;
 			continue;
 		}
 		s->at++;
