@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * How a running launcher is asked: a Unix stream socket RUN_DIR/control.sock. Each side sends one JSON object a line;
- * a client may send several requests, one after the other, and gets one line for each. Only root and the user that
- * the launcher runs as are answered (SO_PEERCRED).
+ * a client may send several requests, one after the other, and gets one line for each. It may keep the connection
+ * open without asking anything: its end tells that the launcher is gone. Only root and the user that the launcher
+ * runs as are answered (SO_PEERCRED).
  *
  * Requests
  *	{"command":"status"}				all devices
