@@ -114,7 +114,7 @@ struct hvisor_device_attach {
 /* Names the process that serves: it is killed when the device is cut off. */
 struct hvisor_device_owner {
 	__u32 id;
-	__s32 pid_fd; /* in: pidfd */
+	__s32 pid; /* in the caller's pid namespace; its process cannot have been waited for */
 };
 
 /* The launcher's own view of a region: out region_fd, to be mapped at 0. It does not count as an attachment. */
@@ -155,6 +155,53 @@ struct hvisor_event_next {
 	__u32 pad;
 };
 
+/* The version of the zone configuration that hvisor takes (its config check). The module only. */
+struct hvisor_config_version {
+	__u64 version; /* out */
+};
+
+/*
+ * Copies an image into a zone's memory before it starts, and cleans the data cache behind it. The range
+ * [zone0_ipa, zone0_ipa + size) must not be root's own memory (EPERM), and its zone must not run (EBUSY).
+ */
+struct hvisor_zone_load {
+	__u32 zone;
+	__u32 pad;
+	__u64 zone0_ipa;
+	__u64 size; /* bytes */
+	__u64 data; /* address of the image in the caller's memory */
+};
+
+/* Starts a zone from a configuration of the version above, whose first field is the zone's number. */
+struct hvisor_zone_start {
+	__u32 zone;
+	__u32 size; /* bytes of the configuration, up to HVISOR_ZONE_CONFIG_MAX */
+	__u64 config; /* its address in the caller's memory */
+};
+
+#define HVISOR_ZONE_CONFIG_MAX 65536
+
+/* Resets the zone's devices, takes its memory away from their backends, and stops it. */
+struct hvisor_zone_shutdown {
+	__u32 zone;
+	__u32 pad;
+};
+
+struct hvisor_zone_info {
+	__u32 zone;
+	__u32 pad;
+	__u64 cpus; /* bit n: CPU n */
+	char name[HVISOR_NAME_MAX];
+	__u8 failed; /* the zone has stopped on an error */
+	__u8 pad2[7];
+};
+
+struct hvisor_zone_list {
+	__u32 count; /* in: room, at most HVISOR_ZONES_MAX; out: zones, root Linux (0) included */
+	__u32 pad;
+	struct hvisor_zone_info zones[HVISOR_ZONES_MAX]; /* out */
+};
+
 #define HVISOR_IOC_MAGIC 'h'
 #define HVISOR_INFO _IOWR(HVISOR_IOC_MAGIC, 0x40, struct hvisor_info)
 #define HVISOR_ZONE_SET _IOWR(HVISOR_IOC_MAGIC, 0x41, struct hvisor_zone_set)
@@ -167,5 +214,10 @@ struct hvisor_event_next {
 #define HVISOR_DEVICE_FAIL _IOWR(HVISOR_IOC_MAGIC, 0x48, struct hvisor_device_fail)
 #define HVISOR_DEVICE_DEL _IOWR(HVISOR_IOC_MAGIC, 0x49, struct hvisor_device_del)
 #define HVISOR_EVENT_NEXT _IOWR(HVISOR_IOC_MAGIC, 0x4a, struct hvisor_event_next)
+#define HVISOR_CONFIG_VERSION _IOWR(HVISOR_IOC_MAGIC, 0x50, struct hvisor_config_version)
+#define HVISOR_ZONE_LOAD _IOWR(HVISOR_IOC_MAGIC, 0x51, struct hvisor_zone_load)
+#define HVISOR_ZONE_START _IOWR(HVISOR_IOC_MAGIC, 0x52, struct hvisor_zone_start)
+#define HVISOR_ZONE_SHUTDOWN _IOWR(HVISOR_IOC_MAGIC, 0x53, struct hvisor_zone_shutdown)
+#define HVISOR_ZONE_LIST _IOWR(HVISOR_IOC_MAGIC, 0x54, struct hvisor_zone_list)
 
 #endif

@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Zones: their memory, and what hvisor does with them. */
+#define pr_fmt(fmt) "hvisor: " fmt
+
+#include <linux/io.h>
+#include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+
+#include "hvisor.h"
+#include "hypercall.h"
+
+#define ZONE_LOAD_CHUNK (1u << 20)
+
+struct hvisor_zone *hvisor_zone_find(u32 id)
+{
+	struct hvisor_zone *zone;
+
+	list_for_each_entry(zone, &hv.zones, node) {
+		if (zone->id == id)
+			return zone;
+	}
+	return NULL;
+}
+
+int hvisor_zone_list(struct hvisor_zone_list *arg)
+{
+	u32 room = min_t(u32, arg->count, HVISOR_ZONES_MAX);
+	struct hvisor_zone_info *zones;
+	long n;
+
+	/* hvisor's own layout of an entry is the same as ours. */
+	zones = kcalloc(HVISOR_ZONES_MAX, sizeof(*zones), GFP_KERNEL);
+	if (!zones)
+		return -ENOMEM;
+	n = hypercall(HYPERCALL_ZONE_LIST, virt_to_phys(zones), HVISOR_ZONES_MAX);
+	if (n >= 0) {
+		memset(arg, 0, sizeof(*arg));
+		arg->count = min_t(u32, n, room);
+		memcpy(arg->zones, zones, arg->count * sizeof(*zones));
+	}
+	kfree(zones);
+	return n < 0 ? n : 0;
+}
+
+/* 1 if hvisor says that the zone runs, 0 if not, or a negative error. Zone 0 stands for any zone but root's. */
+static int zone_runs(u32 id)
+{
+	struct hvisor_zone_list *list = kzalloc(sizeof(*list), GFP_KERNEL);
+	int result;
+	u32 i;
+
+	if (!list)
+		return -ENOMEM;
+	list->count = HVISOR_ZONES_MAX;
+	result = hvisor_zone_list(list);
+	for (i = 0; result == 0 && i < list->count; i++)
+		result = id ? list->zones[i].zone == id : list->zones[i].zone != 0;
+	kfree(list);
+	return result;
+}
+
+int hvisor_zones_any(void)
+{
+	return zone_runs(0);
+}
+
+static bool zone_overlaps(const struct hvisor_zone *zone, const struct hvisor_zone_set *arg)
+{
+	const struct hvisor_memory *a, *b;
+	u32 i, k;
+
+	for (i = 0; i < zone->nmemory; i++) {
+		for (k = 0; k < arg->nmemory; k++) {
+			a = &zone->memory[i];
+			b = &arg->memory[k];
+			if (a->zone0_ipa < b->zone0_ipa + b->size && b->zone0_ipa < a->zone0_ipa + a->size)
+				return true;
+		}
+	}
+	return false;
+}
+
+static int zone_new(u32 id, struct hvisor_zone **out)
+{
+	struct hvisor_zone *zone;
+	int up = zone_runs(id);
+
+	if (up < 0)
+		return up;
+	zone = kzalloc(sizeof(*zone), GFP_KERNEL);
+	if (!zone)
+		return -ENOMEM;
+	zone->id = id;
+	zone->up = up;
+	init_rwsem(&zone->memory_sem);
+	spin_lock_init(&zone->irq_lock);
+	INIT_LIST_HEAD(&zone->waiting);
+	list_add_tail(&zone->node, &hv.zones);
+	*out = zone;
+	return 0;
+}
+
+int hvisor_zone_set(const struct hvisor_zone_set *arg)
+{
+	struct hvisor_zone *zone, *other;
+	int err;
+
+	if (arg->zone == 0 || arg->zone >= HVISOR_ZONES_MAX)
+		return -EINVAL;
+	err = hvisor_memory_check(arg->memory, arg->nmemory);
+	if (err)
+		return err;
+	zone = hvisor_zone_find(arg->zone);
+	if (zone && zone->nmemory == arg->nmemory &&
+	    memcmp(zone->memory, arg->memory, arg->nmemory * sizeof(arg->memory[0])) == 0)
+		return 0;
+	if (zone && zone->ndevices)
+		return -EBUSY;
+	list_for_each_entry(other, &hv.zones, node) {
+		if (other != zone && zone_overlaps(other, arg))
+			return -EADDRINUSE;
+	}
+	if (!zone) {
+		err = zone_new(arg->zone, &zone);
+		if (err)
+			return err;
+	}
+	zone->nmemory = arg->nmemory;
+	memcpy(zone->memory, arg->memory, sizeof(zone->memory));
+	return 0;
+}
+
+int hvisor_config_check(u64 *version)
+{
+	u64 *answer = kzalloc(sizeof(*answer), GFP_KERNEL);
+	long err;
+
+	if (!answer)
+		return -ENOMEM;
+	err = hypercall(HYPERCALL_CONFIG_CHECK, virt_to_phys(answer), 0);
+	*version = *answer;
+	kfree(answer);
+	return err < 0 ? err : 0;
+}
+
+/* A zone begins with its caches off: what we wrote must be in memory. */
+static void zone_clean_cache(void *start, size_t size)
+{
+#ifdef CONFIG_ARM64
+	unsigned long line = 4ul << (read_sysreg(ctr_el0) >> 16 & 0xf);
+	unsigned long address = (unsigned long)start & ~(line - 1);
+
+	for (; address < (unsigned long)start + size; address += line)
+		asm volatile("dc civac, %0" : : "r"(address) : "memory");
+	dsb(sy);
+#endif
+}
+
+static int zone_load_chunk(u64 to, const void __user *from, size_t size)
+{
+	void *window = memremap(to & PAGE_MASK, PAGE_ALIGN(size + offset_in_page(to)), MEMREMAP_WB);
+	int err = 0;
+
+	if (!window)
+		return -ENOMEM;
+	if (copy_from_user(window + offset_in_page(to), from, size))
+		err = -EFAULT;
+	zone_clean_cache(window + offset_in_page(to), size);
+	memunmap(window);
+	return err;
+}
+
+int hvisor_zone_load(const struct hvisor_zone_load *arg)
+{
+	struct hvisor_memory range = {
+		.zone0_ipa = arg->zone0_ipa & PAGE_MASK,
+		.zonex_ipa = 0,
+		.size = PAGE_ALIGN(arg->size + offset_in_page(arg->zone0_ipa)),
+	};
+	u64 done = 0;
+	size_t size;
+	int err;
+
+	if (arg->size == 0 || arg->size > U32_MAX)
+		return -EINVAL;
+	err = hvisor_memory_check(&range, 1);
+	if (err)
+		return err;
+	err = zone_runs(arg->zone);
+	if (err)
+		return err < 0 ? err : -EBUSY;
+	while (done < arg->size) {
+		size = min_t(u64, arg->size - done, ZONE_LOAD_CHUNK);
+		err = zone_load_chunk(arg->zone0_ipa + done, u64_to_user_ptr(arg->data + done), size);
+		if (err)
+			return err;
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		cond_resched();
+		done += size;
+	}
+	return 0;
+}
+
+static void zone_set_up(struct hvisor_zone *zone, bool up)
+{
+	if (!zone)
+		return;
+	down_write(&zone->memory_sem);
+	zone->up = up;
+	up_write(&zone->memory_sem);
+}
+
+int hvisor_zone_start(const struct hvisor_zone_start *arg)
+{
+	struct hvisor_zone *zone = hvisor_zone_find(arg->zone);
+	void *config;
+	long err;
+
+	if (arg->zone == 0 || arg->zone >= HVISOR_ZONES_MAX || arg->size < sizeof(u32) ||
+	    arg->size > HVISOR_ZONE_CONFIG_MAX)
+		return -EINVAL;
+	err = zone_runs(arg->zone);
+	if (err)
+		return err < 0 ? err : -EBUSY;
+	config = memdup_user(u64_to_user_ptr(arg->config), arg->size);
+	if (IS_ERR(config))
+		return PTR_ERR(config);
+	if (*(u32 *)config != arg->zone) {
+		kfree(config);
+		return -EINVAL;
+	}
+	/* While a zone runs somebody has to answer it: that is this module. */
+	__module_get(THIS_MODULE);
+	zone_set_up(zone, true);
+	err = hypercall(HYPERCALL_ZONE_START, virt_to_phys(config), arg->size);
+	if (err < 0) {
+		zone_set_up(zone, false);
+		module_put(THIS_MODULE);
+	} else {
+		hvisor_event(HVISOR_EVENT_ZONE_UP, arg->zone);
+	}
+	kfree(config);
+	return err < 0 ? err : 0;
+}
+
+/*
+ * The zone's windows are taken away first, so nothing of it can be held back or set up again; then its devices become
+ * quiet; then hvisor stops it (a CPU that waited for an answer then would block root); then its memory goes.
+ */
+int hvisor_zone_shutdown(u32 id)
+{
+	struct hvisor_zone *zone = hvisor_zone_find(id);
+	long err;
+
+	if (id == 0 || id >= HVISOR_ZONES_MAX)
+		return -EINVAL;
+	err = zone_runs(id);
+	if (err <= 0)
+		return err ? err : -ENOENT;
+	if (zone) {
+		zone->stopping = true;
+		err = hvisor_drain_remap();
+		if (!err) {
+			hvisor_devices_reset(zone);
+			err = hypercall(HYPERCALL_ZONE_SHUTDOWN, id, 0);
+		}
+		zone->stopping = false;
+		if (err >= 0) {
+			zone_set_up(zone, false);
+			hvisor_devices_revoke(zone);
+		}
+		if (hvisor_drain_remap())
+			pr_err("zone %u: no memory to show it its devices again\n", id);
+	} else {
+		err = hypercall(HYPERCALL_ZONE_SHUTDOWN, id, 0);
+	}
+	if (err < 0)
+		return err;
+	module_put(THIS_MODULE);
+	hvisor_event(HVISOR_EVENT_ZONE_DOWN, id);
+	return 0;
+}
+
+void hvisor_zones_finish(void)
+{
+	struct hvisor_zone *zone, *next;
+
+	list_for_each_entry_safe(zone, next, &hv.zones, node) {
+		list_del(&zone->node);
+		kfree(zone);
+	}
+}
