@@ -36,7 +36,7 @@ LAUNCHER_MAINS := launcher/main.c
 LAUNCHER := $(filter-out $(LAUNCHER_MAINS),$(wildcard launcher/*.c))
 # A test program is a file test_*.c; the other files beside it are what the programs of that folder share.
 UNIT_TESTS := $(wildcard tests/unit/test_*.c)
-SIM_MAINS := tests/sim/simguest.c
+SIM_MAINS := $(wildcard tests/sim/simguest.c)
 SIM_TESTS := $(wildcard tests/sim/test_*.c)
 SIM := $(filter-out $(SIM_TESTS) $(SIM_MAINS),$(wildcard tests/sim/*.c))
 BENCH_MAINS := $(wildcard tests/bench/bench_*.c)

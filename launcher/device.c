@@ -449,7 +449,7 @@ int device_note_state(struct device *device)
 static int begin_watch(struct device *device, struct beginning *b)
 {
 	struct supervisor *supervisor = device->supervisor;
-	struct hvisor_device_owner owner = {.id = device->id, .pid_fd = device->child.pid_fd};
+	struct hvisor_device_owner owner = {.id = device->id, .pid = device->child.pid};
 	int error = hv_call(supervisor->hv, HVISOR_DEVICE_OWNER, &owner);
 
 	if (error)

@@ -33,7 +33,6 @@ static const struct hv_fds hv_fds[] = {
 	 .in = {offsetof(struct hvisor_device_attach, kick_fd), offsetof(struct hvisor_device_attach, call_fd)},
 	 .out = {offsetof(struct hvisor_device_attach, attachment_fd), offsetof(struct hvisor_device_attach, region_fd),
 		 offsetof(struct hvisor_device_attach, memory_fd)}},
-	{.cmd = HVISOR_DEVICE_OWNER, .nin = 1, .in = {offsetof(struct hvisor_device_owner, pid_fd)}},
 	{.cmd = HVISOR_DEVICE_VIEW, .nout = 1, .out = {offsetof(struct hvisor_device_view, region_fd)}},
 };
 

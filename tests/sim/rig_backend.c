@@ -206,7 +206,7 @@ static int rig_run(struct rig_backend *backend, struct rig_exec *exec)
 		return rig_complain(backend, "fork", -errno);
 	}
 	backend->pid_fd = (int)syscall(SYS_pidfd_open, backend->pid, 0);
-	owner.pid_fd = backend->pid_fd;
+	owner.pid = backend->pid;
 	return sim_call(backend->sim, HVISOR_DEVICE_OWNER, &owner);
 }
 

@@ -152,14 +152,10 @@ fail:
 	return error;
 }
 
-/* Its process may have ended, and its attachment with it, before it is named: that is no error. */
-int sim_device_own(struct sim_device *device, int pid_fd)
+int sim_device_own(struct sim_device *device, int32_t pid)
 {
-	int fd;
+	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
 
-	if (syscall(SYS_pidfd_send_signal, pid_fd, 0, NULL, 0) != 0 && errno != ESRCH)
-		return -errno;
-	fd = fcntl(pid_fd, F_DUPFD_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
 	sim_close(&device->owner_fd);

@@ -86,7 +86,7 @@ static int sim_call_owner(struct sim *sim, void *argument)
 	struct hvisor_device_owner *owner = argument;
 	struct sim_device *device = sim_device_find(sim, owner->id);
 
-	return device ? sim_device_own(device, owner->pid_fd) : -ENOENT;
+	return device ? sim_device_own(device, owner->pid) : -ENOENT;
 }
 
 static int sim_call_view(struct sim *sim, void *argument)
@@ -174,9 +174,7 @@ static const struct sim_entry {
 	  {FD(device_attach, kick_fd), FD(device_attach, call_fd)},
 	  3,
 	  {FD(device_attach, attachment_fd), FD(device_attach, region_fd), FD(device_attach, memory_fd)}}},
-	{HVISOR_DEVICE_OWNER,
-	 sim_call_owner,
-	 {sizeof(struct hvisor_device_owner), 1, {FD(device_owner, pid_fd)}, 0, {0}}},
+	{HVISOR_DEVICE_OWNER, sim_call_owner, {sizeof(struct hvisor_device_owner), 0, {0}, 0, {0}}},
 	{HVISOR_DEVICE_VIEW,
 	 sim_call_view,
 	 {sizeof(struct hvisor_device_view), 0, {0}, 1, {FD(device_view, region_fd)}}},

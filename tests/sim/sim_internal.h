@@ -50,7 +50,7 @@ void sim_device_interrupt(struct sim_device *device); /* any context */
 
 /* sim_attach.c: with sim->lock held. */
 int sim_device_attach(struct sim_device *device, struct hvisor_device_attach *attach);
-int sim_device_own(struct sim_device *device, int pid_fd);
+int sim_device_own(struct sim_device *device, int32_t pid);
 int32_t sim_device_owner_pid(const struct sim_device *device);
 bool sim_device_attached(struct sim_device *device); /* notices when the attachment has just gone */
 void sim_device_detach(struct sim_device *device);
