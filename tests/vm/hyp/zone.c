@@ -136,8 +136,6 @@ static const char *config_fault(const struct config *config)
 			return "a memory region is not made of pages";
 		if (config->region[n].type == REGION_RAM && !in_root_ram(pa, size))
 			return "a memory region is not in RAM that root may give away";
-		if (config->region[n].type == REGION_RAM && in_a_zone(pa, size))
-			return "a memory region is another zone's";
 	}
 	if (config->name[NAME_SIZE - 1] != '\0')
 		return "its name does not end";
@@ -207,6 +205,13 @@ static long zone_start(const struct config *config)
 	for (uint32_t n = 0; n < CPUS; n++) {
 		if (config->cpus >> n & 1 && cpus[n].state != CPU_OFF)
 			return ERR_BUSY;
+	}
+	for (uint32_t n = 0; n < config->nregions; n++) {
+		if (config->region[n].type == REGION_RAM &&
+		    in_a_zone(config->region[n].physical_start, config->region[n].size)) {
+			violation("zone %u: memory region %u is another zone's", config->zone_id, n);
+			return ERR_INVAL;
+		}
 	}
 	error = zone_fill(zone, config);
 	if (error != 0)
