@@ -158,14 +158,14 @@ static void engine_init(struct blk *blk)
 		blk_inline_init(blk);
 }
 
-static void slots_init(struct blk *blk)
+/* Slots that were never used stay untouched, and take no memory. */
+static struct blk_request *slot_first(struct blk *blk)
 {
-	uint32_t i;
-
-	for (i = BLK_SLOTS; i-- > 0;) {
-		blk->slot[i].next = blk->free_slot;
-		blk->free_slot = &blk->slot[i];
+	if (!blk->free_slot && blk->slots_used < BLK_SLOTS) {
+		blk->free_slot = &blk->slot[blk->slots_used++];
+		blk->free_slot->next = NULL;
 	}
+	return blk->free_slot;
 }
 
 /* Config */
@@ -242,7 +242,6 @@ static int blk_start(struct backend *b)
 			return error;
 	}
 	engine_init(blk);
-	slots_init(blk);
 	blk->capacity = config_capacity(b);
 	if (blk->capacity > blk_image_size() / BLK_SECTOR)
 		log_warning("the image has %llu bytes, less than the capacity of %llu sectors",
@@ -418,11 +417,10 @@ static uint32_t queue_run(struct blk *blk, uint32_t q)
 	uint32_t n;
 	int got;
 
-	for (n = 0; n < QUEUE_BATCH && bytes < QUEUE_BATCH_BYTES && blk->free_slot; n++) {
+	for (n = 0; n < QUEUE_BATCH && bytes < QUEUE_BATCH_BYTES && (request = slot_first(blk)); n++) {
 		got = virtq_pop(&b->vq[q], &blk->chain);
 		if (got == 0)
 			break;
-		request = blk->free_slot;
 		why = got < 0 ? b->vq[q].why : blk_request_init(blk, request, (uint16_t)q, &blk->chain);
 		if (why) {
 			backend_break(b, q, why);
@@ -490,7 +488,7 @@ static bool blk_run(struct backend *b)
 	publish(blk);
 	bounce_trim(blk);
 	/* With no slot left, only what ends is work. */
-	b->passive_queues = blk->free_slot ? 0 : UINT64_MAX;
+	b->passive_queues = slot_first(blk) ? 0 : UINT64_MAX;
 	return did;
 }
 
@@ -546,7 +544,7 @@ static void blk_quiesce(struct backend *b, uint64_t queues)
 	}
 	/* Whoever calls publishes what was pushed, or closes the queues. */
 	blk->dirty_queues &= ~queues;
-	b->passive_queues = blk->free_slot ? 0 : UINT64_MAX;
+	b->passive_queues = slot_first(blk) ? 0 : UINT64_MAX;
 }
 
 static const struct backend_ops blk_ops = {

@@ -82,6 +82,7 @@ struct blk_inline {
 	uint32_t slowness; /* of late; grows with each operation that blocked */
 	uint64_t pause_ns; /* how long to do without next time */
 	uint64_t paused_until_ns; /* CLOCK_MONOTONIC */
+	uint64_t clock_ns; /* end of the last one whose time was taken */
 };
 
 struct blk {
@@ -112,6 +113,7 @@ struct blk {
 	uint32_t in_ring;
 	uint32_t fallocates; /* of them */
 	struct blk_request *free_slot;
+	uint32_t slots_used; /* those behind it were never touched */
 	struct blk_list todo; /* requests with another step to do */
 	struct log_gate io_gate;
 	struct log_gate driver_gate;

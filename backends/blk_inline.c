@@ -25,14 +25,18 @@
 static int64_t io_once(const struct blk_io *io, int extra_flags)
 {
 	off_t offset = (off_t)io->offset;
+	int flags = io->flags | extra_flags;
+	bool plain = io->niov == 1 && flags == 0; /* the simple calls are a tenth faster */
 	ssize_t n = 0;
 
 	switch (io->op) {
 	case BLK_OP_READ:
-		n = preadv2(BLK_FD_IMAGE, io->iov, io->niov, offset, io->flags | extra_flags);
+		n = plain ? pread(BLK_FD_IMAGE, io->iov->iov_base, io->iov->iov_len, offset)
+			  : preadv2(BLK_FD_IMAGE, io->iov, io->niov, offset, flags);
 		break;
 	case BLK_OP_WRITE:
-		n = pwritev2(BLK_FD_IMAGE, io->iov, io->niov, offset, io->flags);
+		n = plain ? pwrite(BLK_FD_IMAGE, io->iov->iov_base, io->iov->iov_len, offset)
+			  : pwritev2(BLK_FD_IMAGE, io->iov, io->niov, offset, flags);
 		break;
 	case BLK_OP_SYNC:
 		n = fdatasync(BLK_FD_IMAGE);
@@ -82,12 +86,16 @@ static void inline_pause(struct blk_inline *at_once, uint64_t now_ns)
 	at_once->slowness = INLINE_SLOWNESS_MAX - INLINE_SLOWNESS_STEP;
 }
 
-/* Being scheduled away looks like blocking, so a single slow operation says little. */
+/*
+ * Being scheduled away looks like blocking, so a single slow operation says little. Nor does it matter that what else
+ * was done in this turn since the operation before is counted in.
+ */
 static void inline_account(struct blk_inline *at_once, uint64_t begin_ns, uint64_t len)
 {
 	uint64_t end_ns = inline_now();
 	uint64_t took_ns = end_ns - begin_ns;
 
+	at_once->clock_ns = end_ns;
 	if (took_ns <= INLINE_SLOW_NS + (len >> 10) * INLINE_NS_PER_KIB) {
 		if (at_once->slowness > 0 && --at_once->slowness == 0)
 			at_once->pause_ns = INLINE_PAUSE_MIN_NS;
@@ -119,7 +127,7 @@ bool blk_inline_try(struct blk *blk, const struct blk_io *io, int64_t *result)
 		return read_nowait(blk, io, result);
 	if (io->op != BLK_OP_READ && (io->op != BLK_OP_WRITE || io->flags || blk->fallocates))
 		return false;
-	begin_ns = inline_now();
+	begin_ns = at_once->clock_ns > blk->backend->now_ns ? at_once->clock_ns : blk->backend->now_ns;
 	if (begin_ns < at_once->paused_until_ns)
 		return false;
 	*result = blk_io_now(io, 0);
