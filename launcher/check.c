@@ -2,11 +2,13 @@
 #include "check.h"
 
 #include <cjson/cJSON.h>
+#include <endian.h>
 #include <errno.h>
 #include <limits.h>
 #include <linux/virtio_blk.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -40,6 +42,7 @@ static const struct feature common_features[] = {
 	{VIRTIO_F_RING_PACKED, "RING_PACKED"},
 	{VIRTIO_F_IN_ORDER, "IN_ORDER"},
 	{VIRTIO_F_ORDER_PLATFORM, "ORDER_PLATFORM"},
+	{VIRTIO_F_RING_RESET, "RING_RESET"},
 };
 
 /* What is known of one device. */
@@ -101,9 +104,22 @@ static const char *poll_word(const struct config_device *device, char buffer[32]
 	return device->poll_us ? buffer : "never";
 }
 
-static void print_blk(const struct config_blk *blk, FILE *file)
+/* Bytes that the guest of a block device finds. */
+static uint64_t blk_size(const struct plan *plan)
 {
-	fprintf(file, "  image      %s%s\n", blk->img, blk->readonly ? ", read-only" : "");
+	uint64_t sectors;
+
+	memcpy(&sectors, plan->add.config + offsetof(struct virtio_blk_config, capacity), sizeof(sectors));
+	return le64toh(sectors) * 512;
+}
+
+static void print_blk(const struct plan *plan, FILE *file)
+{
+	const struct config_blk *blk = &plan->device->blk;
+	char size[HUMAN_MAX];
+
+	fprintf(file, "  image      %s, %s%s\n", blk->img, human_size(size, blk_size(plan)),
+		blk->readonly ? ", read-only" : "");
 	if (blk->serial[0])
 		fprintf(file, "  serial     %s\n", blk->serial);
 	fprintf(file, "  cache      %s\n", config_cache_name(blk->cache));
@@ -125,7 +141,7 @@ static void print_plan(const struct plan *plan, FILE *file)
 		(unsigned long long)(device->base + device->size - 1));
 	fprintf(file, "  interrupt  %u\n", device->irq);
 	if (device->type == CONFIG_BLK)
-		print_blk(&device->blk, file);
+		print_blk(plan, file);
 	fprintf(file, "  queues     %u of %u\n", plan->add.nqueues, plan->add.queue_size_max);
 	fprintf(file, "  polling    %s\n", poll_word(device, buffer));
 	fprintf(file, "  features  ");
@@ -176,6 +192,7 @@ static cJSON *plan_json(const struct plan *plan)
 	cJSON_AddNumberToObject(object, "irq", device->irq);
 	if (device->type == CONFIG_BLK) {
 		cJSON_AddStringToObject(object, "img", device->blk.img);
+		cJSON_AddNumberToObject(object, "img_bytes", (double)blk_size(plan));
 		cJSON_AddBoolToObject(object, "readonly", device->blk.readonly);
 		cJSON_AddStringToObject(object, "serial", device->blk.serial);
 		cJSON_AddStringToObject(object, "cache", config_cache_name(device->blk.cache));
