@@ -143,8 +143,8 @@ static void complain_reply(struct errors *errors, const cJSON *reply, const char
 		return;
 	}
 	near = config_nearest(name, known, n);
-	errors_add(errors, "%s: no device has this name%s%s%s; there %s %s", name, near ? "; did you mean " : "",
-		   near ? near : "", near ? "?" : "", n == 1 ? "is" : "are", n ? list : "none");
+	errors_add(errors, "%s: no device has this name; there %s %s%s%s%s", name, n == 1 ? "is" : "are",
+		   n ? list : "none", near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
 }
 
 /* Words of the launcher may come from a backend; this is for their way to a terminal. */

@@ -45,7 +45,7 @@ static void print_rest(struct log *log)
 /* Goes to the begin of the last lines. */
 static void seek_tail(struct log *log)
 {
-	long begin[TAIL_LINES] = {0};
+	long begin[TAIL_LINES + 1] = {0}; /* of the last lines, and the end of the file behind them */
 	unsigned int n = 0;
 
 	if (fseek(log->in, 0, SEEK_END) != 0)
@@ -58,11 +58,10 @@ static void seek_tail(struct log *log)
 		rewind(log->in);
 	}
 	do
-		begin[n++ % TAIL_LINES] = ftell(log->in);
+		begin[n++ % (TAIL_LINES + 1)] = ftell(log->in);
 	while (getline(&log->line, &log->size, log->in) > 0);
-	/* The last one is the end of the file, where no line begins. */
 	clearerr(log->in);
-	fseek(log->in, n > TAIL_LINES ? begin[n % TAIL_LINES] : begin[0], SEEK_SET);
+	fseek(log->in, n > TAIL_LINES ? begin[n % (TAIL_LINES + 1)] : begin[0], SEEK_SET);
 }
 
 /* Is another file at path by now, or the same one shorter? */
