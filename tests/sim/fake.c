@@ -198,7 +198,7 @@ void fake_start(struct fake *fake)
 	close(fake->kick_fd);
 	close(fake->call_fd);
 	fake->pid_fd = (int)syscall(SYS_pidfd_open, fake->pid, 0);
-	owner.pid_fd = fake->pid_fd;
+	owner.pid = fake->pid;
 	CHECK_INT(sim_call(fake->sim, HVISOR_DEVICE_OWNER, &owner), 0);
 }
 

@@ -302,9 +302,10 @@ static void test_socket_nonsense(void)
 	CHECK_INT(exchange(fd, &wire, 4 + sizeof(attach), event_fd, 2, &n), -ENOENT);
 	wire.cmd = (uint32_t)HVISOR_DEVICE_OWNER;
 	memcpy(wire.bytes, &owner, sizeof(owner));
-	CHECK_INT(exchange(fd, &wire, 4 + sizeof(owner), -1, 0, &n), -EBADF);
-	owner.pid_fd = 9;
+	CHECK_INT(exchange(fd, &wire, 4 + sizeof(owner), -1, 0, &n), -EINVAL);
+	owner.pid = INT32_MAX;
 	memcpy(wire.bytes, &owner, sizeof(owner));
+	CHECK_INT(exchange(fd, &wire, 4 + sizeof(owner), -1, 0, &n), -ESRCH);
 	CHECK_INT(exchange(fd, &wire, 4 + sizeof(owner), null_fd, 1, &n), -EBADF);
 	CHECK_INT(count_fds(), before);
 	CHECK_INT(sim_mmio_read(&sim, FAKE_ZONE, 0, FAKE_BASE + VMMIO_DEVICE_ID, 4), 2);
