@@ -263,7 +263,7 @@ static int count_fds(void)
 static void test_socket_nonsense(void)
 {
 	struct hvisor_device_attach attach = {.kick_fd = 5, .call_fd = 6};
-	struct hvisor_device_owner owner = {.pid_fd = -1};
+	struct hvisor_device_owner owner = {.pid = -1};
 	struct wire wire = {.cmd = (uint32_t)HVISOR_DEVICE_ATTACH};
 	int event_fd = eventfd(0, EFD_CLOEXEC);
 	uint8_t big[8192] = {0};
