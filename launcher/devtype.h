@@ -31,6 +31,14 @@ struct devtype {
 
 	/* Opens and locks the backing for one start. 0, or -1 after errors_add(); then nothing is held. */
 	int (*open)(const struct config_device *device, struct devtype_start *out, struct errors *errors);
+
+	/*
+	 * The backing may have another size than config says, which the guest sees now (REGION_CONFIG_MAX bytes, not to
+	 * be trusted): gives the size in bytes that the guest can be told of. 0, or -1 after errors_add() if it must
+	 * not be told. NULL: such devices have no size.
+	 */
+	int (*measure)(const struct config_device *device, const uint8_t *config, uint64_t *bytes,
+		       struct errors *errors);
 };
 
 /* NULL for a type that is not served yet. */

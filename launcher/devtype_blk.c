@@ -263,23 +263,30 @@ static uint64_t describe_features(const struct config_blk *blk, const struct ima
 	return features | (1ull << VIRTIO_BLK_F_WRITE_ZEROES);
 }
 
-static int blk_describe(const struct config_device *device, struct hvisor_device_add *out, struct errors *errors)
+/* Looks at the image that is there now. 0, or -1 after complaints. */
+static int image_examine(const struct config_device *device, struct image *image, struct errors *errors)
 {
-	const struct config_blk *blk = &device->blk;
-	bool direct = blk->cache == CONFIG_CACHE_NONE;
-	struct virtio_blk_config config;
-	struct image image;
+	bool direct = device->blk.cache == CONFIG_CACHE_NONE;
 	int fd, error;
 
 	/* Nothing is written here, so it need not be possible yet. */
 	fd = image_open(device, O_RDONLY | O_CLOEXEC | O_NOCTTY | (direct ? O_DIRECT : 0), errors);
 	if (fd < 0)
 		return -1;
-	error = image_look(&image, fd, direct);
+	error = image_look(image, fd, direct);
 	close(fd);
 	if (error)
 		return complain(device, errors, "%s", strerror(-error));
-	if (image_check_kind(device, &image.st, errors) || image_check(device, &image, errors))
+	return image_check_kind(device, &image->st, errors) || image_check(device, image, errors) ? -1 : 0;
+}
+
+static int blk_describe(const struct config_device *device, struct hvisor_device_add *out, struct errors *errors)
+{
+	const struct config_blk *blk = &device->blk;
+	struct virtio_blk_config config;
+	struct image image;
+
+	if (image_examine(device, &image, errors))
 		return -1;
 	describe_config(blk, &image, &config);
 	out->device_id = VIRTIO_ID_BLOCK;
@@ -364,10 +371,31 @@ static int blk_open(const struct config_device *device, struct devtype_start *ou
 	return -1;
 }
 
+static int blk_measure(const struct config_device *device, const uint8_t *config, uint64_t *bytes,
+		       struct errors *errors)
+{
+	struct virtio_blk_config now;
+	struct image image;
+	uint64_t told;
+
+	if (image_examine(device, &image, errors))
+		return -1;
+	memcpy(&now, config, CONFIG_LEN);
+	told = le64toh(now.capacity);
+	if (image.size / BLK_SECTOR < told)
+		return complain(device, errors,
+				"has %llu bytes, less than the %llu sectors of 512 bytes that its guest knows; a disk "
+				"in use can grow but not shrink",
+				(unsigned long long)image.size, (unsigned long long)told);
+	*bytes = image.size;
+	return 0;
+}
+
 const struct devtype devtype_blk = {
 	.type = CONFIG_BLK,
 	.program = "hvisor-blk",
 	.policy = "hvisor-blk.policy",
 	.describe = blk_describe,
 	.open = blk_open,
+	.measure = blk_measure,
 };
