@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "launcher/control_server.h"
 #include "launcher/supervise.h"
 
 struct launch {
@@ -22,11 +23,11 @@ struct launch {
 	struct rundir run;
 	struct logfile log;
 	struct supervisor supervisor;
+	struct control control;
 	struct loop_source signals;
 	struct loop_source events;
 	int report_fd; /* a daemon's parent waits here for the exit code; -1 once it has it, or there is none */
 	bool settled; /* every device was served or failed once */
-	bool ending;
 };
 
 static const char *hv_why(int error)
@@ -108,15 +109,19 @@ static void launch_changed(struct supervisor *supervisor, void *arg)
 	}
 	if (settled && !launch->settled)
 		launch_settled(launch);
-	if (launch->ending && stopped)
-		launch->loop.ended = true;
+	control_changed(&launch->control);
+	if (!supervisor->ending || !stopped)
+		return;
+	control_answer(&launch->control);
+	launch->loop.ended = true;
 }
 
-static void launch_end(struct launch *launch)
+static void launch_end(void *arg)
 {
+	struct launch *launch = arg;
 	uint32_t i;
 
-	launch->ending = true;
+	launch->supervisor.ending = true;
 	for (i = 0; i < launch->supervisor.ndevices; i++)
 		device_request(&launch->supervisor.device[i], DEVICE_STOP);
 	launch_changed(&launch->supervisor, launch);
@@ -254,6 +259,11 @@ static int launch_open(struct launch *launch, struct errors *errors)
 	errors_init(&supervisor->missing);
 	if (launch_probe_sandbox(launch, errors) < 0 || launch_watch(launch, errors) < 0)
 		return -1;
+	launch->control.supervisor = supervisor;
+	launch->control.end = launch_end;
+	launch->control.end_arg = launch;
+	if (control_open(&launch->control, errors) < 0)
+		return -1;
 	return supervisor_init(supervisor, errors);
 }
 
@@ -278,6 +288,7 @@ static void launch_close(struct launch *launch)
 {
 	int fd;
 
+	control_close(&launch->control);
 	supervisor_finish(&launch->supervisor);
 	errors_finish(&launch->supervisor.missing);
 	loop_remove(&launch->loop, &launch->events);
@@ -299,6 +310,7 @@ static enum launch_exit launch_serve(const struct launch_options *options, struc
 		.hv = {.fd = -1, .event_fd = -1},
 		.run.lock_fd = -1,
 		.log.fd = -1,
+		.control.listen.fd = -1,
 		.signals.fd = -1,
 		.events.fd = -1,
 		.report_fd = report_fd,
@@ -351,6 +363,7 @@ int launch_main(const struct launch_options *options, struct config *config)
 	int report[2];
 	pid_t pid;
 
+	fflush(NULL);
 	open_standard_fds();
 	if (!options->daemonize)
 		return launch_serve(options, config, -1);

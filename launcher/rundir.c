@@ -79,7 +79,7 @@ static int rundir_lock(struct rundir *dir, struct errors *errors)
 			strcpy(pid, "?");
 		errors_add(errors,
 			   "a launcher with pid %d uses the run folder %s; stop it with hvisor-launch --stop, or give "
-			   "another folder with --run-dir",
+			   "another folder with --run",
 			   atoi(pid), dir->path);
 	}
 	close(dir->lock_fd);
@@ -107,7 +107,7 @@ int rundir_open(struct rundir *dir, const char *path, struct errors *errors)
 	} else if (st.st_uid != geteuid() || (st.st_mode & (S_IWGRP | S_IWOTH))) {
 		errors_add(errors,
 			   "the run folder %s can be written by others than user %u; chown and chmod 700 it, or give "
-			   "another one with --run-dir",
+			   "another one with --run",
 			   path, geteuid());
 	} else if (rundir_lock(dir, errors) == 0) {
 		return 0;

@@ -310,7 +310,8 @@ void device_request(struct device *device, enum device_request request)
 	static const enum device_event events[] = {
 		[DEVICE_START] = EVENT_START, [DEVICE_STOP] = EVENT_STOP, [DEVICE_RESTART] = EVENT_RESTART};
 
-	device_happens(device, events[request]);
+	if (request == DEVICE_STOP || !device->supervisor->ending)
+		device_happens(device, events[request]);
 }
 
 static void handle_exit(struct loop_source *source, uint32_t events)
@@ -537,4 +538,57 @@ int device_set_log_level(struct device *device, enum log_level level)
 	device_note_state(device);
 	core_store(&device->view->control.log_level, (core_u32)level);
 	return hv_call(device->supervisor->hv, HVISOR_DEVICE_KICK, &kick);
+}
+
+/* Lets the backend write up to bytes of its file; without CAP_SYS_RESOURCE only a new process can have more. */
+static bool device_raise_fsize(struct device *device, uint64_t bytes)
+{
+	struct rlimit limit;
+
+	if (prlimit(device->child.pid, RLIMIT_FSIZE, NULL, &limit) < 0)
+		return false;
+	/* 0: it writes no file at all. */
+	if (limit.rlim_cur == 0 || limit.rlim_cur >= bytes)
+		return true;
+	limit.rlim_cur = bytes;
+	if (limit.rlim_max < bytes)
+		limit.rlim_max = bytes;
+	return prlimit(device->child.pid, RLIMIT_FSIZE, &limit, NULL) == 0;
+}
+
+int device_resize(struct device *device, uint64_t *capacity, struct errors *errors)
+{
+	struct hvisor_device_kick kick = {.id = device->id, .events = REGION_EV_CONTROL};
+	const struct devtype *type = device->program->type;
+	uint8_t config[REGION_CONFIG_MAX];
+	core_u32 gen;
+	int error;
+
+	if (!type->measure) {
+		errors_add(errors, "%s: a %s device has no size", device->config->name,
+			   config_type_name(device->config->type));
+		return -1;
+	}
+	if (!device->made) {
+		errors_add(errors, "%s is %s: %s", device->config->name, device_state_name(device->state),
+			   device->reason);
+		return -1;
+	}
+	gen = core_load_acquire(&device->view->device.config_gen);
+	memcpy(config, device->view->config[gen & 1], sizeof(config));
+	if (type->measure(device->config, config, capacity, errors) < 0)
+		return -1;
+	core_store(&device->view->control.resize_seq, core_load(&device->view->control.resize_seq) + 1);
+	/* A backend that is to come opens the image as it is then. */
+	if (!device->child.pid)
+		return 0;
+	if (!device_raise_fsize(device, *capacity)) {
+		device_say(device, LOG_INFO, "starting its backend anew, whose limit on file sizes cannot be raised");
+		device_request(device, DEVICE_RESTART);
+		return 0;
+	}
+	error = hv_call(device->supervisor->hv, HVISOR_DEVICE_KICK, &kick);
+	if (error)
+		errors_add(errors, "%s: its backend cannot be told: %s", device->config->name, strerror(-error));
+	return error ? -1 : 0;
 }

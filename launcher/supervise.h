@@ -98,6 +98,7 @@ struct supervisor {
 	struct device *device;
 	uint32_t nprograms;
 	struct device_program program[8];
+	bool ending; /* nothing is started any more */
 	/* Called after each change of a device's state. */
 	void (*changed)(struct supervisor *supervisor, void *arg);
 	void *changed_arg;
@@ -116,6 +117,7 @@ void supervisor_finish(struct supervisor *supervisor);
 /* Starts every device that has no backend. */
 void supervisor_start(struct supervisor *supervisor);
 
+/* Ignored if it is to start something while everything ends. */
 void device_request(struct device *device, enum device_request request);
 
 /* Will the state last, until something happens by itself? While it starts, stops or is about to, it will not. */
