@@ -14,8 +14,10 @@
 #include "launcher/control_server.h"
 
 #define CLIENTS_MAX 32u
-/* How long a client may take to say something or to take a reply; nobody is cut short while it waits for us. */
-#define CLIENT_LIMIT_NS (30 * 1000000000ull)
+/* How long a client may take to finish a request or to take a reply. Nobody is cut short while it waits for us. */
+#define CLIENT_BUSY_NS (30 * 1000000000ull)
+/* How long one may say nothing, to see the launcher end. */
+#define CLIENT_IDLE_NS (86400 * 1000000000ull)
 
 enum client_wait {
 	WAIT_NOTHING,
@@ -68,7 +70,8 @@ static void client_expect(struct control_client *client)
 
 	loop_change(loop, &client->source, events);
 	if (events)
-		loop_set_timer(loop, &client->limit, loop_now_ns() + CLIENT_LIMIT_NS);
+		loop_set_timer(loop, &client->limit,
+			       loop_now_ns() + (client->reply || client->len ? CLIENT_BUSY_NS : CLIENT_IDLE_NS));
 	else
 		loop_clear_timer(loop, &client->limit);
 }
@@ -394,7 +397,7 @@ static bool peer_allowed(int fd)
 	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 && (peer.uid == 0 || peer.uid == geteuid());
 }
 
-/* Nobody can keep others out by connecting: the one that has been silent for longest makes room. */
+/* Nobody can keep others out by connecting: the one whose time is up first makes room. */
 static void drop_most_idle(struct control *control)
 {
 	struct control_client *client;
