@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The real hvisor-blk with what the launcher would give it (devtype_blk), a register model in this process and a driver
- * that writes the rings with its own hands: so requests can have any shape.
+ * that writes the rings with its own hands: so requests can have any shape. The backend is confined by its policy,
+ * which is read from the folder policy.
  */
 #include <endian.h>
 #include <errno.h>
@@ -27,6 +28,7 @@
 #include "common/region.h"
 #include "common/vmmio.h"
 #include "launcher/devtype.h"
+#include "launcher/policy.h"
 #include "tests/test.h"
 
 #define GPA 0x40000000u
@@ -199,13 +201,13 @@ static void program_path(char *path, size_t size)
 	snprintf(path, size, "%s/../../hvisor-blk", dirname(self));
 }
 
-static void child(struct rig *rig, const struct devtype_start *start, int ready)
+static void child(struct rig *rig, const struct devtype_start *start, int ready, int policy)
 {
 	int fd[BACKEND_FD_END];
 	char region[64], memory[64];
-	char *argv[DEVTYPE_ARGS_MAX + 8] = {"hvisor-blk", "name=blk0", region, memory, "log_level=3", "policy=none"};
+	char *argv[DEVTYPE_ARGS_MAX + 8] = {"hvisor-blk", "name=blk0", region, memory, "log_level=3"};
 	char path[PATH_MAX];
-	uint32_t n = 6;
+	uint32_t n = 5;
 	uint32_t i;
 
 	snprintf(region, sizeof(region), "region=0,%u", rig->region_size);
@@ -221,6 +223,7 @@ static void child(struct rig *rig, const struct devtype_start *start, int ready)
 	fd[BACKEND_FD_REGION] = rig->region_fd;
 	fd[BACKEND_FD_MEMORY] = rig->memory_fd;
 	fd[BACKEND_FD_READY] = ready;
+	fd[BACKEND_FD_POLICY] = policy;
 	for (i = 0; i < start->nfiles; i++)
 		fd[BACKEND_FD_DEVICE + i] = start->file[i];
 	for (i = 0; i < BACKEND_FD_END; i++) {
@@ -243,19 +246,23 @@ static bool rig_spawn(struct rig *rig)
 	struct devtype_start start;
 	struct errors errors;
 	int ready[2];
+	int policy;
 	char byte;
 	bool served;
 
 	errors_init(&errors);
 	must(devtype_blk.open(&rig->config, &start, &errors), &errors);
+	policy = policy_compile("policy", devtype_blk.policy, LAUNCH_SECCOMP_ENFORCE, &errors);
+	must(policy < 0, &errors);
 	errors_finish(&errors);
 	CHECK_INT(pipe2(ready, O_CLOEXEC), 0);
 	vmmio_attach(&rig->model);
 	rig->pid = fork();
 	CHECK(rig->pid >= 0);
 	if (rig->pid == 0)
-		child(rig, &start, ready[1]);
+		child(rig, &start, ready[1], policy);
 	close(ready[1]);
+	close(policy);
 	devtype_start_finish(&start);
 	served = read(ready[0], &byte, 1) == 1;
 	close(ready[0]);
