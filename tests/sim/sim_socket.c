@@ -11,6 +11,7 @@
 
 #define SIM_FDS_MAX 8 /* more than any call has: one too many must be seen */
 
+/* The number and the structure are next to each other in the message, not here. */
 struct sim_message {
 	union {
 		uint32_t cmd; /* of a call */
@@ -22,10 +23,8 @@ struct sim_message {
 		struct hvisor_device_get device_get;
 		struct hvisor_device_attach device_attach;
 		uint8_t bytes[4096];
-	} argument __attribute__((packed, aligned(4)));
+	} argument;
 };
-
-_Static_assert(offsetof(struct sim_message, argument) == 4, "the structure follows the number at once");
 
 union sim_control {
 	struct cmsghdr header;
@@ -89,11 +88,9 @@ void sim_connection_close(struct sim *sim, struct sim_connection *connection)
 static ssize_t sim_receive(int fd, struct sim_message *message, int *fds, uint32_t *nfds)
 {
 	union sim_control control;
-	struct iovec iov = {message, sizeof(*message)};
-	struct msghdr header = {.msg_iov = &iov,
-				.msg_iovlen = 1,
-				.msg_control = control.bytes,
-				.msg_controllen = sizeof(control.bytes)};
+	struct iovec iov[2] = {{&message->cmd, sizeof(message->cmd)}, {&message->argument, sizeof(message->argument)}};
+	struct msghdr header = {
+		.msg_iov = iov, .msg_iovlen = 2, .msg_control = control.bytes, .msg_controllen = sizeof(control.bytes)};
 	struct cmsghdr *part;
 	ssize_t n;
 
@@ -109,11 +106,12 @@ static ssize_t sim_receive(int fd, struct sim_message *message, int *fds, uint32
 	return header.msg_flags & (MSG_TRUNC | MSG_CTRUNC) ? -EMSGSIZE : n;
 }
 
+/* size bytes of the structure */
 static bool sim_send(int fd, struct sim_message *message, size_t size, const int *fds, uint32_t nfds)
 {
 	union sim_control control;
-	struct iovec iov = {message, size};
-	struct msghdr header = {.msg_iov = &iov, .msg_iovlen = 1};
+	struct iovec iov[2] = {{&message->error, sizeof(message->error)}, {&message->argument, size}};
+	struct msghdr header = {.msg_iov = iov, .msg_iovlen = 2};
 	struct cmsghdr *part;
 
 	if (nfds) {
@@ -126,7 +124,7 @@ static bool sim_send(int fd, struct sim_message *message, size_t size, const int
 		part->cmsg_len = CMSG_LEN(nfds * sizeof(int));
 		memcpy(CMSG_DATA(part), fds, nfds * sizeof(int));
 	}
-	return sendmsg(fd, &header, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)size;
+	return sendmsg(fd, &header, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)(sizeof(message->error) + size);
 }
 
 /* Puts the received descriptors where the structure has a place for them. */
@@ -178,7 +176,7 @@ static bool sim_answer(int fd, const struct sim_call_shape *shape, struct sim_me
 			memcpy(&out[nout++], message->argument.bytes + shape->out[i], sizeof(int));
 	}
 	message->error = error;
-	sent = sim_send(fd, message, sizeof(message->error) + (shape ? shape->size : 0), out, nout);
+	sent = sim_send(fd, message, shape ? shape->size : 0, out, nout);
 	for (i = 0; i < nout; i++)
 		close(out[i]);
 	return sent;
