@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/test.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -8,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -111,6 +113,48 @@ static int test_reap(pid_t pid, unsigned int limit_s)
 	return ready == 0 ? -1 : status;
 }
 
+/* The parent of a process, 0 if it is gone. */
+static pid_t test_parent(pid_t pid)
+{
+	char text[512] = "";
+	const char *end;
+	int parent = 0;
+	FILE *file;
+
+	snprintf(text, sizeof(text), "/proc/%d/stat", pid);
+	file = fopen(text, "re");
+	if (!file)
+		return 0;
+	text[fread(text, 1, sizeof(text) - 1, file)] = '\0';
+	fclose(file);
+	/* "pid (name) state parent ...", where the name may have any byte in it */
+	end = strrchr(text, ')');
+	if (end)
+		sscanf(end, ") %*c %d", &parent);
+	return parent;
+}
+
+/* Kills the children that we have; false if there was none. */
+static int test_kill_children(void)
+{
+	DIR *dir = opendir("/proc");
+	struct dirent *entry;
+	int found = 0;
+	pid_t pid;
+
+	while (dir && (entry = readdir(dir))) {
+		pid = atoi(entry->d_name);
+		if (pid > 0 && test_parent(pid) == getpid()) {
+			kill(pid, SIGKILL);
+			waitpid(pid, NULL, 0);
+			found = 1;
+		}
+	}
+	if (dir)
+		closedir(dir);
+	return found;
+}
+
 static int test_run(const struct test *test)
 {
 	unsigned int limit_s = test->limit_s ? test->limit_s : TEST_LIMIT_S;
@@ -132,6 +176,9 @@ static int test_run(const struct test *test)
 	}
 	setpgid(pid, pid);
 	status = test_reap(pid, limit_s);
+	/* A backend has a session of its own; orphans of the test have become our children, and theirs will. */
+	while (test_kill_children())
+		;
 	seconds = (double)(test_now_ns() - begin) / 1e9;
 	if (status == 0)
 		printf("ok %s (%.2f s)\n", test->name, seconds);
@@ -162,6 +209,7 @@ int test_main(int argc, char **argv, const struct test *test, size_t n)
 	int failed = 0;
 	size_t i;
 
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	test_seed = seed ? strtoull(seed, NULL, 0) : test_now_ns();
 	for (i = 0; i < n; i++) {
 		test_state = test_seed;

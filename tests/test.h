@@ -17,7 +17,7 @@ struct test {
 
 /*
  * Runs the tests, or those whose names contain one of the arguments. Returns the exit code: 0 if all passed. A test
- * that runs out of time, and all that it started, is killed by its process group.
+ * that runs out of time is killed, and so is whatever any test leaves running.
  */
 int test_main(int argc, char **argv, const struct test *test, size_t n);
 
