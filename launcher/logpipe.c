@@ -34,6 +34,15 @@ static void logpipe_say_dropped(struct logpipe *pipe)
 	pipe->dropped = 0;
 }
 
+/* False: it has said more than it may. */
+static bool logpipe_pay(struct logpipe *pipe)
+{
+	if (pipe->tokens < LOGPIPE_TOKEN)
+		return false;
+	pipe->tokens -= LOGPIPE_TOKEN;
+	return true;
+}
+
 static void logpipe_end_line(struct logpipe *pipe)
 {
 	const char *text = pipe->line;
@@ -41,14 +50,13 @@ static void logpipe_end_line(struct logpipe *pipe)
 	enum log_level level = LOG_WARNING; /* what is not in the form agreed on deserves a look */
 
 	pipe->len = 0;
-	pipe->cut = false;
-	if (len == 0)
-		return;
-	if (pipe->tokens < LOGPIPE_TOKEN) {
+	pipe->excess = 0;
+	if (!logpipe_pay(pipe)) {
 		pipe->dropped++;
 		return;
 	}
-	pipe->tokens -= LOGPIPE_TOKEN;
+	if (len == 0)
+		return;
 	logpipe_say_dropped(pipe);
 	if (len >= 3 && text[0] == '<' && text[1] >= '0' && text[1] <= '0' + LOG_DEBUG && text[2] == '>') {
 		level = (enum log_level)(text[1] - '0');
@@ -63,12 +71,12 @@ static void logpipe_take(struct logpipe *pipe, const char *bytes, size_t n)
 	size_t i;
 
 	for (i = 0; i < n; i++) {
-		if (bytes[i] == '\n') {
+		if (bytes[i] == '\n')
 			logpipe_end_line(pipe);
-		} else if (!pipe->cut) {
+		else if (pipe->len < sizeof(pipe->line))
 			pipe->line[pipe->len++] = bytes[i];
-			pipe->cut = pipe->len == sizeof(pipe->line);
-		}
+		else if (++pipe->excess % sizeof(pipe->line) == 0)
+			logpipe_pay(pipe);
 	}
 }
 
@@ -158,6 +166,7 @@ void logpipe_drain(struct logpipe *pipe)
 		n = logpipe_read(pipe);
 		done += n;
 	}
-	logpipe_end_line(pipe);
+	if (pipe->len)
+		logpipe_end_line(pipe);
 	logpipe_say_dropped(pipe);
 }

@@ -26,7 +26,7 @@ struct logpipe {
 	uint64_t filled_ns; /* when tokens were added */
 	uint64_t dropped; /* lines since the last one that was written */
 	size_t len;
-	bool cut; /* the rest of the line is thrown away */
+	size_t excess; /* bytes of the line that are thrown away */
 	char line[LOG_LINE_MAX];
 };
 
