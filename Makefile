@@ -105,7 +105,7 @@ $(foreach b,$(BACKENDS),$(eval $(call backend_rule,$(b))))
 TEST_ARCHIVES := $(BUILD)/libtest.a
 unit_LIBS := $(LAUNCHER_LIBS) -lpthread
 sim_LIBS := $(LAUNCHER_LIBS) -lext2fs -lcom_err -lpthread
-bench_LIBS := -luring -lpthread
+bench_LIBS := $(LAUNCHER_LIBS) -luring -lpthread
 define test_rule
 $(BUILD)/tests/$(1)/%: $(BUILD)/tests/$(1)/%.o $(2)
 	$$(CC) $$(ALL_CFLAGS) $$(ALL_LDFLAGS) -pie -o $$@ $$^ $$($(1)_LIBS)
