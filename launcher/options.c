@@ -336,7 +336,8 @@ static char *find_home(bool policies)
 		*slash = 0;
 	for (i = 0; slash && i < sizeof(home) / sizeof(home[0]); i++) {
 		char *program = NULL;
-		char *dir = NULL;
+		char *real;
+		char *dir;
 		bool here;
 
 		if (asprintf(&program, "%s%s/hvisor-blk", self, home[i].program_dir) < 0)
@@ -347,7 +348,11 @@ static char *find_home(bool policies)
 			continue;
 		if (asprintf(&dir, "%s%s", self, policies ? home[i].policy_dir : home[i].program_dir) < 0)
 			return NULL;
-		return dir;
+		real = realpath(dir, NULL);
+		if (!real)
+			return dir;
+		free(dir);
+		return real;
 	}
 	return strdup(policies ? HVISOR_PREFIX "/share/hvisor-launch/policy" : HVISOR_PREFIX "/libexec/hvisor-launch");
 }

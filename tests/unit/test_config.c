@@ -878,6 +878,48 @@ static void test_nearest(void)
 	CHECK(!config_nearest("img", words, 0));
 }
 
+/* Each key that a complaint lists is in the manual page, which is found from the folder that the tests are run in. */
+static void test_manual(void)
+{
+	static char manual[65536];
+	int fd = open("docs/virtio_cfg.json.5", O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd >= 0 ? read(fd, manual, sizeof(manual) - 1) : -1;
+	unsigned int nkeys = 0;
+	char *text;
+	char *list;
+	char *rest;
+
+	CHECK(n > 0);
+	close(fd);
+	enter_folder();
+	write_json("{'zones': [{'id': 1, 'qqqqqqqqqqqq': 1, 'memory_region': [{'qqqqqqqqqqqq': 1}],"
+		   "'devices': [{'type': 'x', 'qqqqqqqqqqqq': 1}]}], 'qqqqqqqqqqqq': 1}");
+	text = complaints();
+	for (list = strstr(text, "the keys are "); list; list = strstr(rest, "the keys are ")) {
+		char *end = strchr(list, '\n');
+		char *key;
+		char *save;
+
+		CHECK(end);
+		*end = 0;
+		rest = end + 1;
+		for (key = strtok_r(list + strlen("the keys are "), ", ", &save); key;
+		     key = strtok_r(NULL, ", ", &save)) {
+			char macro[64];
+
+			/* The second of a pair stands behind a comma. */
+			snprintf(macro, sizeof(macro), "Cm %s", key);
+			if (!strstr(manual, macro)) {
+				snprintf(macro, sizeof(macro), ", %s", key);
+				CHECK_HAS(manual, macro);
+			}
+			nkeys++;
+		}
+	}
+	CHECK_INT(nkeys, 4 + 4 + 3 + 28);
+	free(text);
+}
+
 /* Bytes changed, cut, doubled and swapped for words that matter: an answer each time, no crash, nothing left behind. */
 static size_t mutate(char *text, size_t len, size_t size)
 {
@@ -997,6 +1039,7 @@ int main(int argc, char **argv)
 		{"config_shared_images", test_shared_images, 0},
 		{"config_limits", test_limits, 0},
 		{"config_nearest", test_nearest, 0},
+		{"config_manual", test_manual, 0},
 		{"config_mutations", test_mutations, 0},
 		/* Only where the files are: this line is left out of the table elsewhere. */
 		{"config_upstream_files", test_upstream_files, 0},

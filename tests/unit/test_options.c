@@ -73,9 +73,20 @@ static void test_all_complaints(void)
 	CHECK_HAS(run.err, "--nope:");
 }
 
-/* Also with further options, which it would be unfriendly to refuse. */
+/* The manual page, as the tests find it in the folder that they are run in. */
+static void read_manual(char *text, size_t size)
+{
+	int fd = open("docs/hvisor-launch.8", O_RDONLY | O_CLOEXEC);
+
+	CHECK(fd >= 0);
+	launcher_slurp(fd, text, size);
+}
+
+/* Both the help and the manual know every option. */
 static void test_help_and_version(void)
 {
+	static char manual[65536];
+	char macro[64];
 	size_t i;
 	static const char *const words[] = {"--check",   "--status",   "--restart",   "--stop",        "--start",
 					    "--logs",    "--resize",   "--log-level", "--json",        "--daemon",
@@ -85,8 +96,12 @@ static void test_help_and_version(void)
 	LAUNCHER_RUN(&run, "--help");
 	CHECK_INT(run.code, 0);
 	CHECK_STR(run.err, "");
-	for (i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+	read_manual(manual, sizeof(manual));
+	for (i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
 		CHECK_HAS(run.out, words[i]);
+		snprintf(macro, sizeof(macro), "Fl %s", words[i] + 1);
+		CHECK_HAS(manual, macro);
+	}
 	LAUNCHER_RUN(&run, "--version");
 	CHECK_INT(run.code, 0);
 	CHECK_STR(run.out, "hvisor-launch " HVISOR_VERSION "\n");
