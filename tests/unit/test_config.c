@@ -391,6 +391,7 @@ static void test_syntax(void)
 	is_refused("{'a': '\\u00g0'}", "c.json:1:12: \\u needs four hexadecimal digits\n");
 	is_refused("{'a': '\\u0000'}", "c.json:1:14: \\u0000 cannot be part of a text here\n");
 	is_refused("{'a': '\\ud800'}", "c.json:1:14: this is half of a surrogate pair\n");
+	is_refused("{'a': '\\udc00\\udc00'}", "c.json:1:14: this is half of a surrogate pair\n");
 	is_refused("{'a': '\x80'}", "c.json:1:8: this is not UTF-8\n");
 	is_refused("{'a': '\xed\xa0\x80'}", "c.json:1:8: this is not UTF-8\n");
 	is_refused("{'a': '\xf0\x9f\x98'}", "c.json:1:8: this is not UTF-8\n");
