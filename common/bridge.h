@@ -21,7 +21,7 @@ struct bridge_request {
 	core_u64 value; /* of a write */
 	core_u32 src_zone;
 	core_u8 is_write;
-	core_u8 need_interrupt; /* 1: QUEUE_NOTIFY, for which no CPU waits */
+	core_u8 need_interrupt; /* 1: QUEUE_NOTIFY, written or read, for which no CPU waits */
 	core_u16 pad;
 };
 
@@ -83,7 +83,7 @@ struct bridge {
 	core_u32 res_rear;
 	core_u64 requests; /* counters */
 	core_u64 absent; /* accesses which no window claims */
-	core_u64 bad; /* requests with an impossible CPU or ring index */
+	core_u64 bad; /* impossible CPUs and ring indexes, and notifications of another register than QueueNotify */
 };
 
 /* Takes over a page which hvisor does not know yet, all zero, or one which it already uses (adopted). */

@@ -9,6 +9,17 @@
  * What the backend shares with the model (struct queue_region) is hostile here: the model reads from it only
  * interrupt_status, needs_reset, quiesce_ack and the bytes of config, each of which only this device's own guest sees.
  *
+ * Where the specification leaves the device a choice:
+ *   Status       ACKNOWLEDGE, DRIVER and FAILED are kept and change nothing. FEATURES_OK stays clear if the features
+ *                were not all offered or lack VERSION_1, and may be tried again. DRIVER_OK without FEATURES_OK stays
+ *                clear; one write may set both. Only a write of 0 in all 32 bits is a reset.
+ *   waiting      Until the backend is quiet, status reads as before the reset, QueueReady and (if it was QueueReset)
+ *                QueueReset read 1. Meanwhile other writes to what waits, the device or the queue, are ignored.
+ *   QueueNum     is 0 at first. A reset of the device or the queue makes it 0 again, and the addresses too; QueueReady
+ *                = 0 keeps them.
+ *   a bad queue  (size or alignment impossible) does not become ready, and the device needs a reset.
+ *   config       is read and written in any of the four widths at any alignment; a read is of one generation.
+ *
  * The caller serialises all calls for one device. No function allocates or sleeps.
  */
 #ifndef HVISOR_VMMIO_H

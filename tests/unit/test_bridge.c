@@ -487,7 +487,7 @@ static void test_random_pages(void)
  * must get its own answer, in the order of its own accesses, while the drain runs concurrently.
  */
 #define CPUS 4
-#define CPU_ACCESSES 30000
+#define CPU_ACCESSES 10000
 
 static pthread_mutex_t hvisor_lock = PTHREAD_MUTEX_INITIALIZER;
 static int cpus_done;

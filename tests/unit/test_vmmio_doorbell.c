@@ -214,8 +214,8 @@ static void test_doorbell_loses_no_wakeup(void)
 int main(int argc, char **argv)
 {
 	static const struct test tests[] = {
-		{"vmmio_config_write_meets_recovery", test_config_write_meets_recovery, 0},
-		{"vmmio_doorbell_loses_no_wakeup", test_doorbell_loses_no_wakeup, 0},
+		{"vmmio_config_write_meets_recovery", test_config_write_meets_recovery, 120},
+		{"vmmio_doorbell_loses_no_wakeup", test_doorbell_loses_no_wakeup, 120},
 	};
 
 	return test_main(argc, argv, tests, sizeof(tests) / sizeof(tests[0]));
