@@ -18,7 +18,8 @@
  *   QueueNum     is 0 at first. A reset of the device or the queue makes it 0 again, and the addresses too; QueueReady
  *                = 0 keeps them.
  *   a bad queue  (size or alignment impossible) does not become ready, and the device needs a reset.
- *   config       is read and written in any of the four widths at any alignment; a read is of one generation.
+ *   config       is read and written in any of the four widths at any alignment. A read is of one generation,
+ *                unless the backend changes config four times during it.
  *
  * The caller serialises all calls for one device. No function allocates or sleeps.
  */

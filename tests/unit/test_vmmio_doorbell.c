@@ -106,6 +106,45 @@ static void test_config_write_meets_recovery(void)
 }
 
 /*
+ * A driver reads a field of 8 bytes at once without a look at the generation: wherever in the read the backend changes
+ * the field, the value is the old or the new one.
+ */
+#define OLD_FIELD 0x1111111111111111ull
+#define NEW_FIELD 0x2222222222222222ull
+
+static void read_met(void)
+{
+	vmmio_read(&met.dev, VMMIO_CONFIG + 3, 8, &met.region->device.own[0]);
+}
+
+static void test_config_read_meets_update(void)
+{
+	core_u64 old_field = OLD_FIELD;
+	core_u64 new_field = NEW_FIELD;
+	core_u64 *value;
+	core_u32 steps;
+	core_u32 i;
+	pid_t read;
+
+	machine_init(&met);
+	value = &met.region->device.own[0];
+	/* until the update comes after the read */
+	for (steps = 0; steps == 0 || *value != OLD_FIELD; steps++) {
+		region_config_update(met.region, 3, &old_field, 8);
+		*value = 0;
+		read = start_traced(read_met);
+		for (i = 0; i < steps; i++)
+			step_traced(read);
+		region_config_update(met.region, 3, &new_field, 8);
+		finish_traced(read);
+		if (*value != OLD_FIELD && *value != NEW_FIELD)
+			TEST_FAIL("a field changed after %u instructions reads as 0x%llx", steps,
+				  (unsigned long long)*value);
+	}
+	CHECK(steps > 50);
+}
+
+/*
  * The doorbell: a backend that sleeps after a last look, a driver that rings at any moment. Each round rings once and
  * waits until the backend has taken it; a wakeup that got lost would leave the backend asleep.
  */
@@ -215,6 +254,7 @@ int main(int argc, char **argv)
 {
 	static const struct test tests[] = {
 		{"vmmio_config_write_meets_recovery", test_config_write_meets_recovery, 120},
+		{"vmmio_config_read_meets_update", test_config_read_meets_update, 120},
 		{"vmmio_doorbell_loses_no_wakeup", test_doorbell_loses_no_wakeup, 120},
 	};
 
