@@ -18,7 +18,9 @@
 
 #define ATTACHMENT_FS_MAGIC 0x48565241
 
+/* Mounted while there are attachments: a mount holds the module. */
 static struct vfsmount *attachment_mount;
+static int attachment_mounts;
 
 static int attachment_fs_init(struct fs_context *fc)
 {
@@ -113,8 +115,10 @@ static int attachment_release(struct inode *inode, struct file *file)
 	struct hvisor_dev *dev;
 	unsigned long flags;
 
-	if (!attachment)	/* hvisor_device_attach() failed half-way */
+	if (!attachment) {	/* hvisor_device_attach() failed half-way */
+		simple_release_fs(&attachment_mount, &attachment_mounts);
 		return 0;
+	}
 	dev = attachment->dev;
 	attachment_unlisten(attachment);
 	mutex_lock(&hv.mutex);
@@ -128,6 +132,7 @@ static int attachment_release(struct inode *inode, struct file *file)
 		hvisor_device_answer_held(dev);
 	}
 	mutex_unlock(&hv.mutex);
+	simple_release_fs(&attachment_mount, &attachment_mounts);
 	call_rcu(&attachment->rcu, attachment_free);
 	return 0;
 }
@@ -141,14 +146,27 @@ static const struct file_operations attachment_fops = {
 /* A file with an inode of its own; private_data is the caller's to set. */
 static struct file *attachment_file(void)
 {
-	struct inode *inode = alloc_anon_inode(attachment_mount->mnt_sb);
+	struct inode *inode;
 	struct file *file;
+	int err;
 
-	if (IS_ERR(inode))
-		return ERR_CAST(inode);
+	err = simple_pin_fs(&attachment_fs, &attachment_mount, &attachment_mounts);
+	if (err)
+		return ERR_PTR(err);
+	inode = alloc_anon_inode(attachment_mount->mnt_sb);
+	if (IS_ERR(inode)) {
+		file = ERR_CAST(inode);
+		goto unpin;
+	}
 	file = alloc_file_pseudo(inode, attachment_mount, "hvisor", O_RDWR, &attachment_fops);
-	if (IS_ERR(file))
+	if (IS_ERR(file)) {
 		iput(inode);
+		goto unpin;
+	}
+	return file;
+
+unpin:
+	simple_release_fs(&attachment_mount, &attachment_mounts);
 	return file;
 }
 
@@ -270,14 +288,7 @@ int hvisor_device_view(struct hvisor_device_view *arg)
 	return 0;
 }
 
-int hvisor_attachment_init(void)
-{
-	attachment_mount = kern_mount(&attachment_fs);
-	return PTR_ERR_OR_ZERO(attachment_mount);
-}
-
-void hvisor_attachment_finish(void)
+void hvisor_attachments_finish(void)
 {
 	rcu_barrier();	/* attachment_free() is ours */
-	kern_unmount(attachment_mount);
 }

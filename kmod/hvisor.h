@@ -168,8 +168,7 @@ void hvisor_devices_revoke(struct hvisor_zone *zone);
 void hvisor_devices_finish(void);
 
 /* attachment.c */
-int hvisor_attachment_init(void);
-void hvisor_attachment_finish(void);
+void hvisor_attachments_finish(void);
 int hvisor_device_attach(struct hvisor_device_attach *arg);
 int hvisor_device_view(struct hvisor_device_view *arg);
 

@@ -168,21 +168,12 @@ static int __init hvisor_init(void)
 		pr_err("a zone runs, or hvisor does not answer (%d): load the module before any zone starts\n", err);
 		return err < 0 ? err : -EBUSY;
 	}
-	err = hvisor_attachment_init();
-	if (err)
-		return err;
 	err = hvisor_drain_init();
 	if (err)
-		goto finish_attachment;
+		return err;
 	err = misc_register(&hvisor_misc);
 	if (err)
-		goto finish_drain;
-	return 0;
-
-finish_drain:
-	hvisor_drain_finish();
-finish_attachment:
-	hvisor_attachment_finish();
+		hvisor_drain_finish();
 	return err;
 }
 
@@ -192,7 +183,7 @@ static void __exit hvisor_exit(void)
 	hvisor_drain_finish();
 	hvisor_devices_finish();
 	hvisor_zones_finish();
-	hvisor_attachment_finish();
+	hvisor_attachments_finish();
 	if (hv.event_ctx)
 		eventfd_ctx_put(hv.event_ctx);
 }
