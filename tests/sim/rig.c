@@ -169,20 +169,27 @@ pid_t rig_pid(struct rig *rig, const char *name)
 	return rig_device(rig, name, &get) ? get.owner_pid : 0;
 }
 
-uint32_t rig_starts(struct rig *rig, const char *name)
+void rig_counters(struct rig *rig, const char *name, struct region_device *counters)
 {
 	struct hvisor_device_get get;
 	struct hvisor_device_view view;
-	uint32_t starts = 0;
 
+	memset(counters, 0, sizeof(*counters));
 	if (!rig_device(rig, name, &get))
-		return 0;
+		return;
 	view = (struct hvisor_device_view){.id = get.id};
 	CHECK_INT(sim_call(&rig->sim, HVISOR_DEVICE_VIEW, &view), 0);
-	CHECK_INT(pread(view.region_fd, &starts, sizeof(starts), offsetof(struct queue_region, device.starts)),
-		  sizeof(starts));
+	CHECK_INT(pread(view.region_fd, counters, sizeof(*counters), offsetof(struct queue_region, device)),
+		  sizeof(*counters));
 	close(view.region_fd);
-	return starts;
+}
+
+uint32_t rig_starts(struct rig *rig, const char *name)
+{
+	struct region_device counters;
+
+	rig_counters(rig, name, &counters);
+	return counters.starts;
 }
 
 /* Shows what the launcher said, since the test fails now. */

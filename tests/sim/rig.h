@@ -62,6 +62,9 @@ void rig_serve(struct rig *rig, uint32_t n);
 /* Waits until the device was served by starts backends in all, the last of them now. starts 1 is the first time. */
 void rig_await_starts(struct rig *rig, const char *name, uint32_t starts);
 
+/* What the device's backends counted in its region, zeroes before the launcher made it. */
+void rig_counters(struct rig *rig, const char *name, struct region_device *counters);
+
 /* How often a backend began to serve the device, 0 before the launcher made it. */
 uint32_t rig_starts(struct rig *rig, const char *name);
 
