@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <liburing.h>
+#include <sched.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -70,9 +71,23 @@ static int ring_restrict(void)
 	return io_uring_register_restrictions(&ring, restriction, sizeof(opcodes) + 1);
 }
 
-int blk_ring_init(void)
+/*
+ * Kernels that do not know one of these keep their own ways. The last worker of a process stays for ever and wakes up
+ * every five seconds (io_uring/io-wq.c, io_wq_worker()), unless it is on a CPU that is not among those set here: with
+ * none set, a device at rest has no worker and no wakeup. Workers run on the CPUs of this process all the same.
+ */
+static void ring_limit_workers(void)
 {
 	unsigned int workers[2] = {RING_WORKERS_BOUNDED, RING_WORKERS_UNBOUNDED};
+	cpu_set_t none;
+
+	CPU_ZERO(&none);
+	io_uring_register_iowq_max_workers(&ring, workers);
+	io_uring_register_iowq_aff(&ring, sizeof(none), &none);
+}
+
+int blk_ring_init(void)
+{
 	int image = BLK_FD_IMAGE;
 	int error = ring_setup();
 
@@ -87,8 +102,7 @@ int blk_ring_init(void)
 		io_uring_queue_exit(&ring);
 		return error;
 	}
-	/* Kernels before 5.15 keep their own limits. */
-	io_uring_register_iowq_max_workers(&ring, workers);
+	ring_limit_workers();
 	error = io_uring_enable_rings(&ring);
 	if (error)
 		io_uring_queue_exit(&ring);
