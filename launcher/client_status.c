@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* hvisor-launch --status, for people. */
+#include <linux/virtio_config.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -117,7 +118,10 @@ static void print_table(const cJSON *devices, FILE *file)
 	}
 	for (c = 0; c < COLUMNS; c++)
 		snprintf(row[0].cell[c], CELL_MAX, "%s", columns[c].title);
-	cJSON_ArrayForEach(device, devices) fill_row(&row[n++], device);
+	cJSON_ArrayForEach(device, devices)
+	{
+		fill_row(&row[n++], device);
+	}
 	print_rows(row, n, file);
 	free(row);
 }
@@ -161,6 +165,27 @@ static void print_launcher(const cJSON *launcher, FILE *file)
 	fprintf(file, "%s\n", text_of(launcher, "config"));
 }
 
+/* The virtio status as the driver reads it, with the names of virtio 1.2, section 2.1. */
+static void print_virtio_status(unsigned int status, FILE *file)
+{
+	static const struct {
+		unsigned int bit;
+		const char *name;
+	} bits[] = {
+		{VIRTIO_CONFIG_S_ACKNOWLEDGE, "ACKNOWLEDGE"},        {VIRTIO_CONFIG_S_DRIVER, "DRIVER"},
+		{VIRTIO_CONFIG_S_FEATURES_OK, "FEATURES_OK"},        {VIRTIO_CONFIG_S_DRIVER_OK, "DRIVER_OK"},
+		{VIRTIO_CONFIG_S_NEEDS_RESET, "DEVICE_NEEDS_RESET"}, {VIRTIO_CONFIG_S_FAILED, "FAILED"},
+	};
+	size_t i;
+
+	fprintf(file, "%-18s 0x%02x", "status", status);
+	for (i = 0; i < sizeof(bits) / sizeof(bits[0]); i++) {
+		if (status & bits[i].bit)
+			fprintf(file, " %s", bits[i].name);
+	}
+	fputc('\n', file);
+}
+
 /* Every field of the device as it came, for who looks closer. */
 static void print_detail(const cJSON *device, FILE *file)
 {
@@ -171,7 +196,7 @@ static void print_detail(const cJSON *device, FILE *file)
 		if (cJSON_IsString(field))
 			fprintf(file, "%-18s %s\n", field->string, field->valuestring);
 		else if (cJSON_IsNumber(field) && strcmp(field->string, "status") == 0)
-			fprintf(file, "%-18s 0x%02x\n", field->string, (unsigned int)field->valueint);
+			print_virtio_status((unsigned int)field->valueint, file);
 		else if (cJSON_IsNumber(field))
 			fprintf(file, "%-18s %.15g\n", field->string, field->valuedouble);
 		else if (cJSON_IsNull(field))

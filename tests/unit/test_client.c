@@ -199,7 +199,7 @@ static void test_status_of_one(void)
 	CHECK_INT(run.code, 0);
 	CHECK_HAS(run.out, "name               blk0\n");
 	CHECK_HAS(run.out, "bytes_read         1073741824\n");
-	CHECK_HAS(run.out, "status             0x0f\n");
+	CHECK_HAS(run.out, "status             0x0f ACKNOWLEDGE DRIVER FEATURES_OK DRIVER_OK\n");
 	CHECK_HAS(run.out, "last_exit          -\n");
 }
 
