@@ -206,12 +206,12 @@ static void test_status_of_one(void)
 /* A reply of the right form with nothing that is promised in it, or with the wrong types. */
 static void test_strange_status(void)
 {
-	static const char *const replies[] = {
-		"{\"ok\":true}",
-		"{\"ok\":true,\"launcher\":[],\"devices\":{}}",
+	static const char no_keys[] = "{\"ok\":true}";
+	static const char other_types[] = "{\"ok\":true,\"launcher\":[],\"devices\":{}}";
+	static const char other_numbers[] =
 		"{\"ok\":true,\"launcher\":{\"pid\":\"x\",\"sandbox_missing\":3},\"devices\":[1,null,{\"pid\":-1e300,"
-		"\"bytes_read\":1e300,\"uptime_s\":1e300,\"requests\":1e300,\"name\":7}]}",
-	};
+		"\"bytes_read\":1e300,\"uptime_s\":1e300,\"requests\":1e300,\"name\":7}]}";
+	const char *const replies[] = {no_keys, other_types, other_numbers};
 	size_t i;
 
 	begin();
