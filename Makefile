@@ -139,7 +139,7 @@ check:
 	@./tests/check
 
 format:
-	clang-format -i $$(git ls-files '*.c' '*.h' | grep -v '^kmod/.*\.c$$')
+	clang-format -i $$(git ls-files '*.c' '*.h' | grep -v '^kmod/')
 
 install: programs
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/libexec/hvisor-launch \

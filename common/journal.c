@@ -84,7 +84,8 @@ uint16_t journal_open(struct journal *journal, struct region_journal *shared, ui
 		if (core_load(&shared->desc[i].inflight))
 			heads_insert(heads, counters, n++, i, core_load(&shared->desc[i].counter));
 	}
-	journal->counter = n > 0 ? counters[n - 1] + 1 : 0;
+	if (n > 0)
+		journal->counter = counters[n - 1] + 1;
 	return n;
 }
 

@@ -82,7 +82,7 @@ static int device_replace(struct device *device)
 {
 	const struct config_device *config = device->config;
 	struct hv *hv = device->supervisor->hv;
-	struct hvisor_device_get get;
+	struct hvisor_device_get get = {0};
 	struct hvisor_device_del del;
 	int error;
 
