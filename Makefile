@@ -103,7 +103,8 @@ $(foreach b,$(BACKENDS),$(eval $(call backend_rule,$(b))))
 
 # What a program of a tests folder is linked with.
 TEST_ARCHIVES := $(BUILD)/libtest.a
-unit_LIBS := $(LAUNCHER_LIBS) -lpthread
+# liburing 2.3 forgot io_uring_register_restrictions() in its shared library.
+unit_LIBS := $(LAUNCHER_LIBS) -l:liburing.a -lpthread
 sim_LIBS := $(LAUNCHER_LIBS) -lext2fs -lcom_err -lpthread
 bench_LIBS := $(LAUNCHER_LIBS) -luring -lpthread
 define test_rule

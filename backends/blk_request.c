@@ -175,13 +175,14 @@ static uint8_t init_ranges(struct blk *blk, struct blk_request *request, struct 
 const char *blk_request_init(struct blk *blk, struct blk_request *request, uint16_t queue,
 			     const struct virtq_chain *chain)
 {
-	const struct iovec *last = &chain->iov[chain->nread + chain->nwrite - 1];
 	struct span readable = {.iov = chain->iov, .n = chain->nread};
 	struct span writable = {.iov = chain->iov + chain->nread, .n = chain->nwrite};
 	struct virtio_blk_outhdr header;
+	const struct iovec *last;
 
 	if (chain->nwrite == 0)
 		return "a request without room for its status";
+	last = &writable.iov[writable.n - 1];
 	if (chain->read_len < sizeof(header))
 		return "a request without a header";
 	readable.len = sizeof(header);
