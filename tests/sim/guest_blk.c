@@ -269,6 +269,7 @@ struct guest_blk_request *guest_blk_wait(struct guest_blk *blk, uint32_t index, 
 int guest_blk_request(struct guest_blk *blk, uint32_t queue, uint32_t type, uint64_t sector, void *data, uint32_t len)
 {
 	struct guest_blk_request *request;
+	struct guest_blk_request *done;
 	int error;
 
 	if (len > blk->options.data_max)
@@ -287,9 +288,12 @@ int guest_blk_request(struct guest_blk *blk, uint32_t queue, uint32_t type, uint
 		return error;
 	}
 	guest_blk_kick(blk, queue);
-	/* One that is late stays with the device. */
-	if (guest_blk_wait(blk, queue, blk->options.timeout_ms) != request)
-		return -ETIMEDOUT;
+	/* One that is late stays with the device, and is met here by a later call. */
+	while ((done = guest_blk_wait(blk, queue, blk->options.timeout_ms)) != request) {
+		if (!done)
+			return -ETIMEDOUT;
+		guest_blk_put(blk, done);
+	}
 	if (len && blk_device_writes(type))
 		memcpy(data, request->data, len);
 	guest_blk_put(blk, request);
