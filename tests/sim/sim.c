@@ -420,10 +420,34 @@ static bool sim_zone_quiet(struct sim *sim, uint32_t zone)
 	return true;
 }
 
+/* The time on the clock of sim->changed. */
+static struct timespec sim_time_in(uint64_t ms)
+{
+	uint64_t ns = sim_now_ns() + ms * 1000000u;
+
+	return (struct timespec){(time_t)(ns / 1000000000u), (long)(ns % 1000000000u)};
+}
+
+bool sim_await(struct sim *sim, bool (*done)(struct sim *sim, void *argument), void *argument, int timeout_ms)
+{
+	struct timespec end = sim_time_in(timeout_ms < 0 ? 0 : (uint64_t)timeout_ms);
+	bool result;
+	int error = 0;
+
+	pthread_mutex_lock(&sim->lock);
+	while (!(result = done(sim, argument)) && error == 0) {
+		if (timeout_ms < 0)
+			error = pthread_cond_wait(&sim->changed, &sim->lock);
+		else
+			error = pthread_cond_timedwait(&sim->changed, &sim->lock, &end);
+	}
+	pthread_mutex_unlock(&sim->lock);
+	return result;
+}
+
 int sim_zone_stop(struct sim *sim, uint32_t number)
 {
-	uint64_t end_ns = sim_now_ns() + (sim->quiesce_ms + 1000) * 1000000ull;
-	struct timespec end = {(time_t)(end_ns / 1000000000u), (long)(end_ns % 1000000000u)};
+	struct timespec end = sim_time_in(sim->quiesce_ms + 1000);
 	struct sim_device *device;
 	int error = 0;
 

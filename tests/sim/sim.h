@@ -181,6 +181,12 @@ int sim_zone_start(struct sim *sim, uint32_t zone);
 int sim_call(struct sim *sim, unsigned long cmd, void *argument);
 
 /*
+ * Waits until done(sim, argument) is true, which is looked at with sim->lock held, now and whenever the server thread
+ * did something; at most timeout_ms (-1: for ever). Returns what it said last.
+ */
+bool sim_await(struct sim *sim, bool (*done)(struct sim *sim, void *argument), void *argument, int timeout_ms);
+
+/*
  * An access of size bytes (1, 2, 4, 8) by CPU cpu (0 to 31, one thread at a time for each) of a zone to a physical
  * address of it. Returns when it is answered, but a write to QUEUE_NOTIFY at once, as hvisor does.
  */

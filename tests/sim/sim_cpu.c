@@ -98,7 +98,7 @@ static void sim_push(struct sim *sim, const struct bridge_request *request)
 		sim_wakeup(sim);
 }
 
-static void sim_await(const struct bridge_page *page, uint32_t cpu, uint64_t seen)
+static void sim_spin(const struct bridge_page *page, uint32_t cpu, uint64_t seen)
 {
 	const struct timespec nap = {0, SIM_NAP_NS};
 	uint32_t turns = 0;
@@ -142,7 +142,7 @@ static uint64_t sim_access(struct sim *sim, struct bridge_request *request)
 	holds = device ? core_load(&device->holds) : 0;
 	begin = sim_now_ns();
 	sim_push(sim, request);
-	sim_await(page, cpu, seen);
+	sim_spin(page, cpu, seen);
 	if (device && core_load(&device->holds) == holds)
 		sim_note_max(&device->wait_max_ns, sim_now_ns() - begin);
 	return core_load(&page->cfg_values[cpu]);

@@ -16,7 +16,7 @@
 
 #include "launcher/hv.h"
 #include "tests/sim/fake.h"
-#include "tests/sim/guest_blk.h"
+#include "tests/sim/guest_load.h"
 #include "tests/sim/scratch.h"
 #include "tests/test.h"
 
@@ -880,6 +880,57 @@ static void test_driver_polled(void)
 		2000);
 }
 
+/* The load that checks itself sees a byte that is wrong, a write that was lost and one that is torn. */
+static void test_load_finds_wrong(void)
+{
+	static uint8_t before[sizeof(((struct fake_control *)0)->disk)];
+	struct guest_load load;
+	struct guest_blk blk;
+	struct guest guest;
+	struct sim sim = {0};
+	struct fake fake;
+	uint32_t version;
+	uint32_t i;
+
+	CHECK_INT(sim_start(&sim, NULL), 0);
+	fake_board(&fake, &sim, 16);
+	fake_start(&fake);
+	CHECK_INT(guest_init(&guest, &sim, FAKE_ZONE), 0);
+	CHECK_INT(guest_blk_open(&blk, &guest, FAKE_BASE, FAKE_IRQ, NULL), 0);
+	CHECK_INT(guest_load_init(&load, &blk, 0, FAKE_SECTORS / 8, 0, test_random()), 0);
+	CHECK_INT(guest_load_run(&load, 200), 0);
+	CHECK_INT(guest_load_check(&load), 0);
+	CHECK(load.reads > 100 && load.writes > 100);
+	CHECK_INT(load.errors, 0);
+	CHECK_INT(load.wrong, 0);
+
+	memcpy(before, fake.control->disk, sizeof(before));
+	for (i = 0; i < 3; i++) {
+		version = load.block[i].version;
+		while (load.block[i].version == version)
+			CHECK_INT(guest_load_run(&load, 20), 0);
+	}
+	CHECK_INT(guest_load_drain(&load), 0);
+	fake.control->disk[4095] ^= 1;
+	memcpy(fake.control->disk + 4096, before + 4096, 4096);
+	memcpy(fake.control->disk + 8192 + 512, before + 8192 + 512, 512);
+	CHECK_INT(guest_load_check(&load), 0);
+	CHECK_INT(load.wrong, 3);
+	CHECK_HAS(load.what, "block 0 (sector 0) differs at byte 4088");
+	CHECK_INT(load.errors, 0);
+
+	/* And one that the device fails. */
+	load.block[9].sector = FAKE_SECTORS;
+	CHECK_INT(guest_load_check(&load), 0);
+	CHECK_INT(load.errors, 1);
+	CHECK_INT(load.wrong, 6);
+	guest_load_finish(&load);
+	guest_blk_close(&blk);
+	guest_finish(&guest);
+	fake_kill(&fake);
+	sim_stop(&sim);
+}
+
 static void test_driver_config(void)
 {
 	struct guest_blk blk;
@@ -926,6 +977,7 @@ static const struct test tests[] = {
 	{"sim_driver_interrupts", test_driver_interrupts, 0},
 	{"sim_driver_interrupts_plain", test_driver_interrupts_plain, 0},
 	{"sim_driver_polled", test_driver_polled, 0},
+	{"sim_load_finds_wrong", test_load_finds_wrong, 0},
 	{"sim_driver_config", test_driver_config, 0},
 };
 
