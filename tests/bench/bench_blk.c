@@ -128,7 +128,7 @@ static int bench_make_image(struct bench *bench, const char *folder)
 	uint64_t i;
 
 	snprintf(bench->image, sizeof(bench->image), "%s/image", folder);
-	bench->image_fd = open(bench->image, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	bench->image_fd = open(bench->image, O_RDWR | O_CREAT | O_EXCL | O_NOATIME | O_CLOEXEC, 0600);
 	if (bench->image_fd < 0 || posix_fallocate(bench->image_fd, 0, IMAGE_SIZE) != 0)
 		return bench_fail("%s: %m", bench->image);
 	bench->expected = mmap(NULL, IMAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, bench->image_fd, 0);
