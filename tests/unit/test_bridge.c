@@ -4,6 +4,7 @@
 #include <sched.h>
 
 #include "common/bridge.h"
+#include "traced.h"
 #include "vmmio_machine.h"
 
 #define ZONE 1
@@ -445,6 +446,42 @@ static void test_need_wakeup(void)
 	CHECK_INT(((core_u8 *)&board.page)[2129], 0);
 }
 
+/* hvisor looks at any moment: a value is there before its flag, a result before its index. */
+static struct bridge shared_bridge;
+
+static void answer_shared(void)
+{
+	bridge_answer(&shared_bridge, 5, 0x1234);
+}
+
+static void push_shared(void)
+{
+	bridge_push(&shared_bridge, ZONE, 78);
+}
+
+static void test_published_last(void)
+{
+	struct bridge_page *page = mmap(NULL, sizeof(*page), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	pid_t pid;
+
+	CHECK(page != MAP_FAILED);
+	bridge_init(&shared_bridge, page);
+	pid = start_traced(answer_shared);
+	while (core_load(&page->cfg_flags[5]) == 0)
+		step_traced(pid);
+	CHECK_INT(page->cfg_values[5], 0x1234);
+	finish_traced(pid);
+	CHECK_INT(page->cfg_flags[5], 1);
+
+	pid = start_traced(push_shared);
+	while (core_load(&page->res_rear) == 0)
+		step_traced(pid);
+	CHECK_INT(page->res[0].target_zone, ZONE);
+	CHECK_INT(page->res[0].irq, 78);
+	finish_traced(pid);
+	CHECK_INT(page->res_rear, 1);
+}
+
 /* A page of random bytes, again and again: the drain and the push end, and touch nothing around the page. */
 static void test_random_pages(void)
 {
@@ -576,6 +613,7 @@ int main(int argc, char **argv)
 		{"bridge_result_ring", test_result_ring, 0},
 		{"bridge_broken_indexes", test_broken_indexes, 0},
 		{"bridge_need_wakeup", test_need_wakeup, 0},
+		{"bridge_published_last", test_published_last, 0},
 		{"bridge_random_pages", test_random_pages, 0},
 		{"bridge_cpus_get_their_own_answers", test_cpus_get_their_own_answers, 0},
 	};

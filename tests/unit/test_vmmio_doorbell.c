@@ -3,13 +3,10 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <sys/eventfd.h>
-#include <sys/ptrace.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
+#include "traced.h"
 #include "vmmio_machine.h"
 
 /*
@@ -29,41 +26,6 @@ static void recover_met(void)
 static void write_met(void)
 {
 	vmmio_write(&met.dev, VMMIO_CONFIG, 1, 0x99, 0);
-}
-
-static pid_t start_traced(void (*run)(void))
-{
-	pid_t pid = fork();
-	int status;
-
-	CHECK(pid >= 0);
-	if (pid == 0) {
-		ptrace(PTRACE_TRACEME, 0, NULL, NULL);
-		syscall(SYS_kill, getpid(), SIGSTOP);
-		run();
-		_exit(0);
-	}
-	CHECK_INT(waitpid(pid, &status, 0), pid);
-	CHECK(WIFSTOPPED(status));
-	return pid;
-}
-
-static void step_traced(pid_t pid)
-{
-	int status;
-
-	CHECK_INT(ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL), 0);
-	CHECK_INT(waitpid(pid, &status, 0), pid);
-	CHECK(WIFSTOPPED(status));
-}
-
-static void finish_traced(pid_t pid)
-{
-	int status;
-
-	CHECK_INT(ptrace(PTRACE_CONT, pid, NULL, NULL), 0);
-	CHECK_INT(waitpid(pid, &status, 0), pid);
-	CHECK_INT(status, 0);
 }
 
 static bool is_either_written(void)
