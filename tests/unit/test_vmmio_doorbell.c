@@ -107,6 +107,76 @@ static void test_config_read_meets_update(void)
 }
 
 /*
+ * The backend looks at any moment. A queue that is shown ready is whole, status comes after features, and when a number
+ * asks for quiescence, what is to be quiet is not shown ready any more.
+ */
+static void enable_met(void)
+{
+	wr(&met, VMMIO_QUEUE_READY, 1);
+}
+
+static void disable_met(void)
+{
+	wr(&met, VMMIO_QUEUE_READY, 0);
+}
+
+static void accept_met(void)
+{
+	wr(&met, VMMIO_STATUS, NEGOTIATED);
+}
+
+static void reset_met(void)
+{
+	wr(&met, VMMIO_STATUS, 0);
+}
+
+static void test_shown_in_order(void)
+{
+	struct region_driver *shown;
+	pid_t pid;
+
+	machine_init(&met);
+	vmmio_attach(&met.dev);
+	shown = &met.region->driver;
+	write_features(&met, OFFERED);
+	pid = start_traced(accept_met);
+	while (core_load(&shown->status) == 0)
+		step_traced(pid);
+	CHECK_INT(shown->features, OFFERED);
+	finish_traced(pid);
+
+	accept_met();
+	set_up_queue(&met, 1);
+	pid = start_traced(enable_met);
+	while (core_load(&shown->queue[1].ready) == 0)
+		step_traced(pid);
+	CHECK_INT(shown->queue[1].num, 128);
+	CHECK_INT(shown->queue[1].epoch, 1);
+	CHECK_INT(shown->queue[1].desc, 0x100020000ull);
+	CHECK_INT(shown->queue[1].driver, 0x200021002ull);
+	CHECK_INT(shown->queue[1].device, 0x300022004ull);
+	finish_traced(pid);
+
+	enable_met();
+	pid = start_traced(disable_met);
+	while (core_load(&shown->quiesce_seq) == 0)
+		step_traced(pid);
+	CHECK_INT(shown->queue[1].ready, 0);
+	finish_traced(pid);
+
+	vmmio_attach(&met.dev);
+	CHECK_INT(shown->quiesce_seq, 0);
+	CHECK_INT(shown->queue[1].ready, 1);
+	pid = start_traced(reset_met);
+	while (core_load(&shown->quiesce_seq) == 0)
+		step_traced(pid);
+	CHECK_INT(shown->queue[1].ready, 0);
+	CHECK_INT(shown->status, 0);
+	CHECK_INT(shown->features, 0);
+	finish_traced(pid);
+}
+
+/*
  * The doorbell: a backend that sleeps after a last look, a driver that rings at any moment. Each round rings once and
  * waits until the backend has taken it; a wakeup that got lost would leave the backend asleep.
  */
@@ -217,6 +287,7 @@ int main(int argc, char **argv)
 	static const struct test tests[] = {
 		{"vmmio_config_write_meets_recovery", test_config_write_meets_recovery, 120},
 		{"vmmio_config_read_meets_update", test_config_read_meets_update, 120},
+		{"vmmio_shown_in_order", test_shown_in_order, 120},
 		{"vmmio_doorbell_loses_no_wakeup", test_doorbell_loses_no_wakeup, 120},
 	};
 
