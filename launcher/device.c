@@ -33,8 +33,11 @@ static int device_reason(struct device *device, const char *format, ...)
 static int device_reason_errors(struct device *device, struct errors *errors)
 {
 	const char *line = errors->line && errors->count && errors->line[0] ? errors->line[0] : "no memory";
+	char prefix[HVISOR_NAME_MAX + sizeof(device->config->place) + 8];
+	int n = snprintf(prefix, sizeof(prefix), "%s (%s): ", device->config->name, device->config->place);
 
-	device_reason(device, "%s", line);
+	/* Whose reason it is will be said before it. */
+	device_reason(device, "%s", line + (strncmp(line, prefix, (size_t)n) == 0 ? n : 0));
 	errors_finish(errors);
 	return -1;
 }

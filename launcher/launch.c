@@ -273,9 +273,10 @@ static enum launch_exit launch_run(struct launch *launch)
 
 	logfile_say(&launch->log, LOG_INFO, "version %s, process %d, %s at %s, %u devices", HVISOR_VERSION, getpid(),
 		    launch->hv.name, launch->options->hv, launch->config->ndevices);
+	supervisor_start(&launch->supervisor);
+	/* Not before all have been started: a device that is settled says nothing of those whose turn is to come. */
 	launch->supervisor.changed = launch_changed;
 	launch->supervisor.changed_arg = launch;
-	supervisor_start(&launch->supervisor);
 	launch_changed(&launch->supervisor, launch);
 	error = loop_run(&launch->loop);
 	if (error)
