@@ -1031,6 +1031,8 @@ static void test_reset_under_load(void)
 	uint8_t *data;
 	uint32_t round, i;
 
+	/* On tmpfs all that io_uring does is done by workers, so that something is under way. */
+	setenv("TMPDIR", "/dev/shm", 1);
 	rig_init(&rig);
 	rig.config.blk.engine = CONFIG_ENGINE_IO_URING;
 	rig_start(&rig);
