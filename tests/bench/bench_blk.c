@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -57,6 +58,7 @@ struct bench {
 	struct ours ours;
 	struct peer peer[ENGINES_MAX];
 	unsigned int npeers;
+	double preempted; /* how often a second others took the driver's CPU during the loads */
 	struct report_row row[16];
 	unsigned int nrows;
 };
@@ -282,6 +284,14 @@ static void bench_progress(const struct bench *bench, unsigned int round)
 		fprintf(stderr, "\rround %u of %u%s", round, bench->rounds, round == bench->rounds ? "\n" : "");
 }
 
+static long bench_preemptions(void)
+{
+	struct rusage usage;
+
+	getrusage(RUSAGE_THREAD, &usage);
+	return usage.ru_nivcsw;
+}
+
 static int bench_loads(struct bench *bench)
 {
 	static double sample[BENCH_LOADS][SIDES_MAX][REPORT_ROUNDS_MAX];
@@ -289,6 +299,8 @@ static int bench_loads(struct bench *bench)
 	unsigned int round;
 	unsigned int load;
 	unsigned int i;
+	uint64_t begin = load_now_ns();
+	long preemptions = bench_preemptions();
 
 	for (round = 0; round < bench->rounds; round++) {
 		for (load = 0; load < BENCH_LOADS; load++) {
@@ -304,6 +316,7 @@ static int bench_loads(struct bench *bench)
 		}
 		bench_progress(bench, round + 1);
 	}
+	bench->preempted = (double)(bench_preemptions() - preemptions) * 1e9 / (double)(load_now_ns() - begin);
 	for (load = 0; load < BENCH_LOADS; load++)
 		bench_row_fill(bench, bench_load[load].name, &bench_load[load].load, sample[load]);
 	return 0;
@@ -383,13 +396,14 @@ static void bench_conditions(const struct bench *bench)
 	struct utsname name;
 
 	uname(&name);
-	printf("Linux %s, image of %llu MiB on tmpfs, medians of %u rounds of %g s each.\n", name.release,
-	       IMAGE_SIZE >> 20, bench->rounds, bench->seconds);
-	printf("CPU %d: the driver, which polls. CPU %d: what serves it (hvisor-blk, or qemu-storage-daemon with all "
-	       "its\n"
-	       "threads), or a limit loop. The limit (preadv at depth 1, io_uring at depth 32) is over the same "
-	       "file.\n\n",
+	printf("Linux %s, medians of %u rounds of %g s each, over %s of %llu MiB.\n", name.release, bench->rounds,
+	       bench->seconds, bench->image, IMAGE_SIZE >> 20);
+	printf("CPU %d: the driver, which polls. CPU %d: what serves it (hvisor-blk, or qemu-storage-daemon with all\n",
 	       bench->driver_cpu, bench->server_cpu);
+	printf("its threads), or a limit loop over the same file. The limit: preadv at depth 1, io_uring at depth "
+	       "32.\n");
+	printf("Others took the driver's CPU %.0f times a second: on a quiet machine that is next to never.\n\n",
+	       bench->preempted);
 }
 
 static int bench_run(struct bench *bench, const char *folder)
