@@ -12,6 +12,7 @@
 #include <linux/virtio_blk.h>
 #include <linux/virtio_ring.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -21,6 +22,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/backend_fds.h"
@@ -1119,6 +1121,40 @@ static void test_images_refused(void)
 	rig_finish(&rig);
 }
 
+static void *spawn_thread(void *arg)
+{
+	return rig_spawn(arg) ? arg : NULL;
+}
+
+/*
+ * Past the page cache a write of a killed backend may still be on its way to the disk; who writes next has to wait for
+ * it. The lock by which it can tell is held here by this test.
+ */
+static void test_fence(void)
+{
+	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = BLK_FENCE_OFFSET, .l_len = 1};
+	struct rig rig;
+	pthread_t thread;
+	struct timespec end;
+	void *served;
+
+	rig_init(&rig);
+	rig.config.blk.cache = CONFIG_CACHE_NONE;
+	make_device(&rig);
+	CHECK_INT(fcntl(rig.image_fd, F_OFD_SETLK, &lock), 0);
+	CHECK_INT(pthread_create(&thread, NULL, spawn_thread, &rig), 0);
+	clock_gettime(CLOCK_REALTIME, &end);
+	end.tv_sec++;
+	CHECK_INT(pthread_timedjoin_np(thread, &served, &end), ETIMEDOUT);
+	lock.l_type = F_UNLCK;
+	CHECK_INT(fcntl(rig.image_fd, F_OFD_SETLK, &lock), 0);
+	CHECK_INT(pthread_join(thread, &served), 0);
+	CHECK(served);
+	driver_start(&rig, 0);
+	CHECK_INT(rd(&rig, 0, 512), VIRTIO_BLK_S_OK);
+	rig_finish(&rig);
+}
+
 static uint64_t config_u(const struct hvisor_device_add *device, size_t offset, size_t size)
 {
 	uint64_t value = 0;
@@ -1185,6 +1221,7 @@ static const struct test tests[] = {
 	{"blk: resize", test_resize, 0},
 	{"blk: the image shrinks", test_shrink, 0},
 	{"blk: load on several queues, killed in the middle", test_load, 0},
+	{"blk: waits for the writes of a killed predecessor", test_fence, 0},
 	{"blk: reset under load", test_reset_under_load, 0},
 };
 
