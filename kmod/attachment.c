@@ -158,8 +158,10 @@ static struct file *attachment_file(void)
 		file = ERR_CAST(inode);
 		goto unpin;
 	}
+	__module_get(THIS_MODULE);	/* the file's; the caller has one through /dev/hvisor */
 	file = alloc_file_pseudo(inode, attachment_mount, "hvisor", O_RDWR, &attachment_fops);
 	if (IS_ERR(file)) {
+		module_put(THIS_MODULE);
 		iput(inode);
 		goto unpin;
 	}
