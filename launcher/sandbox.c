@@ -174,10 +174,16 @@ static int enter_root(struct sandbox_failure *failure)
 		return fail(failure, SANDBOX_ROOT, "fchdir");
 	close(mount_fd);
 	/* pivot_root(2): with "." twice the old root ends up on top of the new one, from where it is taken away. */
-	if (syscall(SYS_pivot_root, ".", ".") < 0)
+	if (syscall(SYS_pivot_root, ".", ".") == 0) {
+		if (umount2(".", MNT_DETACH) < 0)
+			return fail(failure, SANDBOX_ROOT, "umount");
+	} else if (errno == EINVAL) {
+		/* Root Linux runs from its initramfs, which cannot be pivoted away: it stays below the new root. */
+		if (chroot(".") < 0)
+			return fail(failure, SANDBOX_ROOT, "chroot");
+	} else {
 		return fail(failure, SANDBOX_ROOT, "pivot_root");
-	if (umount2(".", MNT_DETACH) < 0)
-		return fail(failure, SANDBOX_ROOT, "umount");
+	}
 	if (chdir("/") < 0)
 		return fail(failure, SANDBOX_ROOT, "chdir");
 	return 0;
