@@ -207,23 +207,29 @@ static struct report_row *bench_row(struct bench *bench, const char *name, const
 /* What the processes cost that have done a few small requests: pages of the guest's that they touched count too. */
 static int bench_rest(struct bench *bench)
 {
-	pid_t ours = ours_backend(&bench->ours);
-	pid_t peer = bench->peer[0].pid;
-	double switches[2] = {process_switches(ours), process_switches(peer)};
-	struct report_row *row;
+	pid_t pid[2] = {ours_backend(&bench->ours), bench->peer[0].pid};
+	struct process_switches before[2];
+	struct process_switches now;
+	struct report_row *wakeups = bench_row(bench, "wakeups-at-rest", "count", 1);
+	struct report_row *pss = bench_row(bench, "pss-at-rest", "KiB", 1);
+	double *count[2] = {&wakeups->ours, &wakeups->peer};
+	double *kib[2] = {&pss->ours, &pss->peer};
+	unsigned int i;
 
+	wakeups->peer_engine = bench->peer[0].engine->name;
+	pss->peer_engine = bench->peer[0].engine->name;
+	for (i = 0; i < 2; i++) {
+		if (process_switches(pid[i], &before[i]) < 0)
+			return bench_fail("nothing to see of process %d in /proc", (int)pid[i]);
+	}
 	poll(NULL, 0, (int)(bench->rest_seconds * 1000));
-	row = bench_row(bench, "wakeups-at-rest", "count", 1);
-	row->ours = process_switches(ours) - switches[0];
-	row->peer = process_switches(peer) - switches[1];
-	row->peer_engine = bench->peer[0].engine->name;
-	row = bench_row(bench, "pss-at-rest", "KiB", 1);
-	row->ours = process_pss_kib(ours);
-	row->peer = process_pss_kib(peer);
-	row->peer_engine = bench->peer[0].engine->name;
-	if (row->ours < 0 || switches[0] < 0)
-		return bench_fail("nothing to see of process %d in /proc", (int)ours);
-	row->ours_over_peer = row->ours / row->peer;
+	for (i = 0; i < 2; i++) {
+		*kib[i] = process_pss_kib(pid[i]);
+		if (process_switches(pid[i], &now) < 0 || *kib[i] < 0)
+			return bench_fail("nothing to see of process %d in /proc", (int)pid[i]);
+		*count[i] = process_switches_since(&now, &before[i]);
+	}
+	pss->ours_over_peer = pss->ours / pss->peer;
 	return 0;
 }
 

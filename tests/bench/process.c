@@ -40,28 +40,45 @@ double process_pss_kib(pid_t pid)
 	return process_sum(path, key, 1);
 }
 
-double process_switches(pid_t pid)
+int process_switches(pid_t pid, struct process_switches *out)
 {
 	static const char *const key[] = {"voluntary_ctxt_switches:", "nonvoluntary_ctxt_switches:"};
 	struct dirent *entry;
 	char path[128];
-	double sum = 0;
-	double n;
+	double count;
 	DIR *tasks;
 
+	out->n = 0;
 	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
 	tasks = opendir(path);
 	if (!tasks)
 		return -errno;
-	while (sum >= 0 && (entry = readdir(tasks))) {
+	while (out->n < PROCESS_THREADS_MAX && (entry = readdir(tasks))) {
 		if (entry->d_name[0] == '.')
 			continue;
 		snprintf(path, sizeof(path), "/proc/%d/task/%.16s/status", (int)pid, entry->d_name);
-		n = process_sum(path, key, 2);
-		/* A thread may have ended since. */
-		if (n >= 0)
-			sum += n;
+		count = process_sum(path, key, 2);
+		if (count < 0) /* it has ended just now */
+			continue;
+		out->thread[out->n] = (pid_t)strtol(entry->d_name, NULL, 10);
+		out->count[out->n++] = count;
 	}
 	closedir(tasks);
+	return 0;
+}
+
+double process_switches_since(const struct process_switches *now, const struct process_switches *before)
+{
+	double sum = 0;
+	unsigned int i;
+	unsigned int k;
+
+	for (i = 0; i < now->n; i++) {
+		sum += now->count[i];
+		for (k = 0; k < before->n; k++) {
+			if (before->thread[k] == now->thread[i])
+				sum -= before->count[k];
+		}
+	}
 	return sum;
 }

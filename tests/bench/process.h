@@ -8,7 +8,19 @@
 /* Proportional set size in KiB (/proc/PID/smaps_rollup), or -errno. */
 double process_pss_kib(pid_t pid);
 
-/* How often its threads went to sleep or were preempted so far, all together, or -errno. */
-double process_switches(pid_t pid);
+#define PROCESS_THREADS_MAX 128u
+
+/* How often each thread of a process gave its CPU away or lost it so far. */
+struct process_switches {
+	unsigned int n; /* threads; more than PROCESS_THREADS_MAX are not looked at */
+	pid_t thread[PROCESS_THREADS_MAX];
+	double count[PROCESS_THREADS_MAX];
+};
+
+/* 0, or -errno. */
+int process_switches(pid_t pid, struct process_switches *out);
+
+/* How often since before it happened to the threads that are in now; those that ended in between are forgotten. */
+double process_switches_since(const struct process_switches *now, const struct process_switches *before);
 
 #endif
