@@ -100,10 +100,9 @@ static bool fake_serve(struct fake_process *p, uint32_t q)
 		virtq_push(vq, chain.head, (uint32_t)chain.write_len);
 		any = true;
 	}
-	if (any && virtq_publish(vq)) {
-		core_or32(&p->region->irq.interrupt_status, REGION_INT_USED);
+	/* An interrupt that the driver has yet to acknowledge stands for this one too. */
+	if (any && virtq_publish(vq) && core_or32(&p->region->irq.interrupt_status, REGION_INT_USED) == 0)
 		fake_call(p);
-	}
 	return any;
 }
 

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +19,7 @@
 #include "tests/sim/fake.h"
 #include "tests/sim/guest_load.h"
 #include "tests/sim/scratch.h"
+#include "tests/sim/sim_internal.h"
 #include "tests/test.h"
 
 #define MIB (1u << 20)
@@ -511,6 +513,73 @@ static void test_cpus_hammer_registers(void)
 	sim_stop(&sim);
 }
 
+#define STEP_CPUS 2
+#define STEPS 30000
+
+struct step {
+	struct sim *sim;
+	uint32_t cpu;
+	uint32_t *arrived;
+	pthread_t thread;
+};
+
+/* One access each, then all wait for each other: a wakeup that is lost is not made good by the next one. */
+static void *step_run(void *argument)
+{
+	struct step *step = argument;
+	uint32_t i;
+
+	for (i = 1; i <= STEPS; i++) {
+		sim_mmio_read(step->sim, FAKE_ZONE, step->cpu, FAKE_BASE, 4);
+		__atomic_fetch_add(step->arrived, 1, __ATOMIC_ACQ_REL);
+		while (__atomic_load_n(step->arrived, __ATOMIC_ACQUIRE) < i * STEP_CPUS)
+			sched_yield();
+	}
+	return NULL;
+}
+
+static void test_cpus_in_step(void)
+{
+	struct step step[STEP_CPUS];
+	struct sim sim = {0};
+	uint32_t arrived = 0;
+	struct fake fake;
+	uint32_t i;
+
+	CHECK_INT(sim_start(&sim, NULL), 0);
+	fake_board(&fake, &sim, 4);
+	for (i = 0; i < STEP_CPUS; i++) {
+		step[i] = (struct step){.sim = &sim, .cpu = i, .arrived = &arrived};
+		CHECK_INT(pthread_create(&step[i].thread, NULL, step_run, &step[i]), 0);
+	}
+	for (i = 0; i < STEP_CPUS; i++)
+		pthread_join(step[i].thread, NULL);
+	CHECK_INT(get_device(&sim, fake.id).accesses, STEPS * STEP_CPUS);
+	sim_stop(&sim);
+}
+
+/* Nobody answers while the drain is taken, and a notification does not wait for it. */
+static void test_notify_does_not_wait(void)
+{
+	struct guest_blk blk;
+	struct guest guest;
+	struct sim sim = {0};
+	struct fake fake;
+
+	CHECK_INT(sim_start(&sim, NULL), 0);
+	fake_board(&fake, &sim, 8);
+	CHECK_INT(guest_init(&guest, &sim, FAKE_ZONE), 0);
+	CHECK_INT(guest_blk_open(&blk, &guest, FAKE_BASE, FAKE_IRQ, NULL), 0);
+	sim_drain_lock(&sim);
+	guest_dev_write(&blk.dev, 0, VMMIO_QUEUE_NOTIFY, 0);
+	CHECK_INT(get_device(&sim, fake.id).notifications, 0);
+	sim_drain_unlock(&sim);
+	CHECK_INT(get_device(&sim, fake.id).notifications, 1);
+	guest_blk_close(&blk);
+	guest_finish(&guest);
+	sim_stop(&sim);
+}
+
 /* Quiescence */
 
 struct resetter {
@@ -644,6 +713,46 @@ static void test_stopped_backend_leaves_registers(void)
 
 /* Zones that stop and start */
 
+static int fake_has_turned(void *argument)
+{
+	struct fake *fake = argument;
+
+	return core_load(&fake->control->turns) != 0;
+}
+
+static void *stop_run(void *argument)
+{
+	return (void *)(intptr_t)sim_zone_stop(argument, FAKE_ZONE);
+}
+
+/* A CPU that waits for a held-back answer is let go at once, long before the backend is quiet. */
+static void test_zone_stop_frees_cpus(void)
+{
+	struct sim sim = {.quiesce_ms = 60000};
+	struct hvisor_event_next event = {0};
+	struct resetter resetter;
+	struct fake fake;
+	pthread_t stopper;
+	void *result;
+
+	hold_a_reset(&sim, &fake, &resetter);
+	CHECK_INT(pthread_create(&stopper, NULL, stop_run, &sim), 0);
+	CHECK(test_wait(reset_is_done, &resetter, 5000));
+	CHECK_INT(get_device(&sim, fake.id).flags, HVISOR_DEVICE_ATTACHED);
+	CHECK_INT(sim_call(&sim, HVISOR_EVENT_NEXT, &event), -EAGAIN);
+	fake.control->stubborn = 0;
+	CHECK_INT(sim_call(&sim, HVISOR_DEVICE_KICK,
+			   &(struct hvisor_device_kick){.id = fake.id, .events = REGION_EV_CONTROL}),
+		  0);
+	CHECK_INT(pthread_join(stopper, &result), 0);
+	CHECK_INT((intptr_t)result, 0);
+	pthread_join(resetter.thread, NULL);
+	CHECK_INT(sim_call(&sim, HVISOR_EVENT_NEXT, &event), 0);
+	CHECK_INT(event.type, HVISOR_EVENT_ZONE_DOWN);
+	fake_kill(&fake);
+	sim_stop(&sim);
+}
+
 static void test_zone_stop(void)
 {
 	struct hvisor_event_next event = {0};
@@ -667,7 +776,9 @@ static void test_zone_stop(void)
 
 	/* A zone that is down gets no interrupts. */
 	before = sim_irq_count(&sim, FAKE_ZONE, FAKE_IRQ);
+	fake.control->turns = 0;
 	fake_start(&fake);
+	CHECK(test_wait(fake_has_turned, &fake, 5000));
 	fake_kill(&fake);
 	CHECK_INT(get_device(&sim, fake.id).flags, 0);
 	CHECK_INT(sim_irq_count(&sim, FAKE_ZONE, FAKE_IRQ), before);
@@ -744,8 +855,11 @@ static void test_interrupts(void)
 		sched_yield();
 	CHECK_INT(sim_irq_count(&sim, FAKE_ZONE, FAKE_IRQ), 1);
 	region->irq.interrupt_status = REGION_INT_CONFIG;
+	pthread_mutex_lock(&sim.lock);
 	eventfd_write(attach.call_fd, 1);
 	close(attach.attachment_fd);
+	CHECK(!sim_device_attached(sim.devices));
+	pthread_mutex_unlock(&sim.lock);
 	CHECK_INT(sim_irq_wait(&sim, FAKE_ZONE, FAKE_IRQ, 1, 5000), 2);
 	/* Nobody is attached any more: the eventfd means nothing. */
 	CHECK_INT(get_device(&sim, fake.id).flags, 0);
@@ -966,11 +1080,14 @@ static const struct test tests[] = {
 	{"sim_attachment_restores", test_attachment_restores, 0},
 	{"sim_absent_reads_zero", test_absent_reads_zero, 0},
 	{"sim_cpus_hammer_registers", test_cpus_hammer_registers, 0},
+	{"sim_cpus_in_step", test_cpus_in_step, 0},
+	{"sim_notify_does_not_wait", test_notify_does_not_wait, 0},
 	{"sim_reset_waits_for_quiescence", test_reset_waits_for_quiescence, 0},
 	{"sim_dead_backend_releases_reset", test_dead_backend_releases_reset, 0},
 	{"sim_deadline_cuts_off", test_deadline_cuts_off, 0},
 	{"sim_stopped_backend_leaves_registers", test_stopped_backend_leaves_registers, 0},
 	{"sim_zone_stop", test_zone_stop, 0},
+	{"sim_zone_stop_frees_cpus", test_zone_stop_frees_cpus, 0},
 	{"sim_events", test_events, 0},
 	{"sim_interrupts", test_interrupts, 0},
 	{"sim_fail_and_repair", test_fail_and_repair, 0},
