@@ -9,8 +9,8 @@
 
 #include "common/vmmio.h"
 
-#define POLL_MAX_NS 200000u /* the adaptive bound stays below or at this */
-#define POLL_GROW_NS 10000u /* and is 0 or at least this */
+#define POLL_MIN_NS 12500u /* the adaptive bound is 0, or this doubled up to four times */
+#define POLL_MAX_NS (POLL_MIN_NS * 16)
 #define POLL_SPINS 64 /* looks between two looks at the clock */
 #define SIGNALS_NS 10000000u /* a busy backend lets SIGTERM in so often */
 
@@ -122,12 +122,6 @@ void backend_break(struct backend *b, uint32_t q, const char *why)
 static bool driver_is_ok(uint32_t status)
 {
 	return (status & VMMIO_S_FEATURES_OK) && (status & VMMIO_S_DRIVER_OK);
-}
-
-/* The queues that are open and not broken. */
-static uint64_t queues_served(const struct backend *b)
-{
-	return b->broken ? 0 : b->ready_queues;
 }
 
 /* Takes the lowest queue out of the mask. */
@@ -287,13 +281,13 @@ static bool bell_rings(const struct backend *b)
 static bool device_prepare_sleep(struct backend *b, struct pollfd *fds, uint32_t *n)
 {
 	*n = 0;
-	return queues_served(b) && b->ops->prepare_sleep && b->ops->prepare_sleep(b, fds, n);
+	return b->ready_queues && b->ops->prepare_sleep && b->ops->prepare_sleep(b, fds, n);
 }
 
 static bool work_waits(struct backend *b)
 {
 	struct pollfd fds[BACKEND_POLLFDS_MAX];
-	uint64_t queues = queues_served(b) & ~b->passive_queues;
+	uint64_t queues = b->ready_queues & ~b->passive_queues;
 	uint32_t n;
 
 	if (bell_rings(b))
@@ -333,26 +327,25 @@ static bool poll_for_work(struct backend *b)
 }
 
 /*
- * As KVM does for halted CPUs: a sleep that would have been spared by a longer look makes the bound grow, one that no
- * bound would have spared makes it shrink.
+ * Much as KVM does for halted CPUs: a sleep that a longer look might have spared makes the bound grow, one that no
+ * bound would have spared makes it shrink. Where the longest look was in vain and the sleep was short all the same, as
+ * when the driver's CPU is ours too, looking does not help: it begins anew from nothing.
  */
-static void poll_adapt(struct backend *b, uint64_t idle_ns)
+static void poll_adapt(struct backend *b, uint64_t slept_ns)
 {
 	uint64_t poll_ns = b->loop.poll_ns;
 
-	if (idle_ns < POLL_MAX_NS)
-		poll_ns = poll_ns ? poll_ns * 2 : POLL_GROW_NS;
+	if (slept_ns < POLL_MAX_NS)
+		poll_ns = poll_ns ? poll_ns * 2 : POLL_MIN_NS;
 	else
 		poll_ns /= 2;
-	if (poll_ns > POLL_MAX_NS)
-		poll_ns = POLL_MAX_NS;
-	b->loop.poll_ns = poll_ns < POLL_GROW_NS ? 0 : poll_ns;
+	b->loop.poll_ns = poll_ns < POLL_MIN_NS || poll_ns > POLL_MAX_NS ? 0 : poll_ns;
 }
 
 /* Asks the drivers of the queues to notify; true if a chain came before they could know. */
 static bool enable_notifications(struct backend *b)
 {
-	uint64_t queues = queues_served(b) & ~b->passive_queues;
+	uint64_t queues = b->ready_queues & ~b->passive_queues;
 	bool work = false;
 
 	while (queues)
@@ -362,7 +355,7 @@ static bool enable_notifications(struct backend *b)
 
 static void disable_notifications(struct backend *b)
 {
-	uint64_t queues = queues_served(b);
+	uint64_t queues = b->ready_queues;
 
 	while (queues)
 		virtq_disable_notification(&b->vq[queue_next(&queues)]);
@@ -373,6 +366,7 @@ static int sleep_for_work(struct backend *b)
 {
 	struct region_doorbell *bell = &b->region->doorbell;
 	struct pollfd fds[BACKEND_POLLFDS_MAX];
+	uint64_t begin_ns;
 	uint64_t ticks;
 	uint32_t n;
 	int err = 0;
@@ -384,13 +378,14 @@ static int sleep_for_work(struct backend *b)
 	core_fence(); /* whoever rings does so before it looks whether we sleep */
 	work |= bell_rings(b);
 	if (!work && !device_prepare_sleep(b, fds + 1, &n)) {
+		begin_ns = clock_ns();
 		if (wait_fds(fds, n + 1, NULL) < 0) {
 			err = errno == EINTR ? 0 : -errno;
 			fds[0].revents = 0;
 		}
 		count(&b->region->device.wakeups, 1);
 		b->loop.signals_ns = clock_ns();
-		poll_adapt(b, b->loop.signals_ns - b->now_ns);
+		poll_adapt(b, b->loop.signals_ns - begin_ns);
 		if (fds[0].revents & ~POLLIN)
 			err = -EBADF;
 		else if (fds[0].revents && read(BACKEND_FD_KICK, &ticks, sizeof(ticks)) < 0 && errno != EAGAIN)
@@ -453,7 +448,7 @@ int backend_loop(struct backend *b)
 		events = take_doorbell(b);
 		if (events)
 			handle_events(b, events);
-		busy = queues_served(b) && b->ops->run(b);
+		busy = b->ready_queues && !b->broken && b->ops->run(b);
 		if (b->broken)
 			queues_close(b, b->ready_queues);
 		if (busy || poll_for_work(b))
