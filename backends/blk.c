@@ -109,22 +109,29 @@ static int blk_option(struct backend *b, const char *key, const char *value)
 	return -EINVAL;
 }
 
+static int fence_set(short type)
+{
+	struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = BLK_FENCE_OFFSET, .l_len = 1};
+
+	return fcntl(BLK_FD_IMAGE, F_OFD_SETLK, &lock) < 0 ? -errno : 0;
+}
+
 /* Waits until nothing of a killed predecessor is left in the kernel: BLK_FENCE_OFFSET. */
 static int fence_wait(void)
 {
 	struct timespec pause = {.tv_nsec = FENCE_PAUSE_NS};
-	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = BLK_FENCE_OFFSET, .l_len = 1};
+	int error;
 	uint32_t i;
 
 	for (i = 0; i < FENCE_TRIES; i++) {
-		if (fcntl(BLK_FD_IMAGE, F_OFD_SETLK, &lock) == 0)
-			return 0;
-		if (errno != EAGAIN && errno != EACCES)
+		error = fence_set(F_WRLCK);
+		if (error != -EAGAIN && error != -EACCES)
 			break;
 		nanosleep(&pause, NULL);
 	}
-	log_error("the lock of the image: %s", strerror(errno));
-	return -errno;
+	if (error)
+		log_error("waiting for the writes of the backend before this one: %s", strerror(-error));
+	return error;
 }
 
 /* Images opened past the page cache: the zone's memory cannot be given to the disk as it is. */
@@ -561,9 +568,15 @@ static const struct backend_ops blk_ops = {
 
 int main(int argc, char **argv)
 {
+	int code;
+
 	device.backend = &backend;
 	device.block_size = BLK_SECTOR;
 	backend.ops = &blk_ops;
 	backend.device = &device;
-	return backend_main(&backend, argc, argv);
+	code = backend_main(&backend, argc, argv);
+	/* Nothing is under way: the next backend need not wait until the kernel has let go of the ring. */
+	if (code == BACKEND_EXIT_STOPPED && device.bounce && !device.readonly)
+		fence_set(F_UNLCK);
+	return code;
 }

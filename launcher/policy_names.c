@@ -73,6 +73,7 @@ static const struct policy_name policy_names[] = {
 	NAME(F_SETFD),
 	NAME(F_GETFL),
 	NAME(F_SETFL),
+	NAME(F_OFD_SETLK),
 	NAME(FD_CLOEXEC),
 	NAME(O_NONBLOCK),
 	NAME(O_CLOEXEC),
