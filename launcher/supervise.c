@@ -18,6 +18,7 @@
 #define NS_PER_MS 1000000ull
 #define NS_PER_S 1000000000ull
 
+#define SERVED_WELL_NS NS_PER_S /* after this time an end is the first of a row */
 #define START_LIMIT_NS (5 * NS_PER_S) /* from the start of a process until it serves */
 #define STOP_LIMIT_NS (3 * NS_PER_S) /* from SIGTERM to SIGKILL */
 /* What an ended backend holds is torn down by the kernel in its own time: longer than a dying process takes. */
@@ -98,7 +99,8 @@ static bool device_count_end(struct device *device, uint64_t now)
 	uint64_t window_ns = restart->window_s * NS_PER_S;
 	uint64_t oldest;
 
-	if (device->ready_ns && now - device->ready_ns >= window_ns)
+	/* The delays are for a backend that does not come to serve; the limit is for all. */
+	if (device->ready_ns && now - device->ready_ns >= SERVED_WELL_NS)
 		device->ends_in_row = 0;
 	device->ends_in_row++;
 	if (restart->limit == 0)

@@ -78,7 +78,7 @@ struct device {
 	struct loop_timer timer; /* of the state: start, stop and back-off */
 	bool again; /* while it is stopping: start anew afterwards */
 	uint64_t restarts; /* after it ended by itself */
-	uint32_t ends_in_row; /* since it last ran for the window */
+	uint32_t ends_in_row; /* since it last served well */
 	uint64_t *ends; /* when the last of them were, [config->restart.limit], oldest at next_end */
 	uint32_t next_end;
 	uint64_t busy_since_ns; /* waiting for what the last backend left to be gone; 0: not */
