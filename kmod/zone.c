@@ -2,11 +2,14 @@
 /* Zones: their memory, and what hvisor does with them. */
 #define pr_fmt(fmt) "hvisor: " fmt
 
+#include <linux/cpu.h>
+#include <linux/cpumask.h>
 #include <linux/io.h>
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
+#include <linux/workqueue.h>
 
 #include "hvisor.h"
 #include "hypercall.h"
@@ -246,6 +249,29 @@ int hvisor_zone_start(const struct hvisor_zone_start *arg)
 	return err < 0 ? err : 0;
 }
 
+static long zone_stop_on(void *id)
+{
+	return hypercall(HYPERCALL_ZONE_SHUTDOWN, *(u32 *)id, 0);
+}
+
+/*
+ * hvisor stops the zone's CPUs one by one and waits for each; one of them may be waiting for our answer meanwhile. The
+ * CPU that makes the hypercall takes no interrupts, so it must not be the one that gets the wakeup interrupt, which
+ * is root's first.
+ */
+static long zone_stop(u32 id)
+{
+	unsigned int first, cpu;
+
+	cpus_read_lock();
+	first = cpumask_first(cpu_online_mask);
+	cpu = cpumask_any_but(cpu_online_mask, first);
+	cpus_read_unlock();
+	if (cpu >= nr_cpu_ids)
+		return zone_stop_on(&id);
+	return work_on_cpu(cpu, zone_stop_on, &id);
+}
+
 /*
  * The zone's windows are taken away first, so nothing of it can be held back or set up again; then its devices become
  * quiet; then hvisor stops it (a CPU that waited for an answer then would block root); then its memory goes.
@@ -265,7 +291,7 @@ int hvisor_zone_shutdown(u32 id)
 		err = hvisor_drain_remap();
 		if (!err) {
 			hvisor_devices_reset(zone);
-			err = hypercall(HYPERCALL_ZONE_SHUTDOWN, id, 0);
+			err = zone_stop(id);
 		}
 		zone->stopping = false;
 		if (err >= 0) {
@@ -275,7 +301,7 @@ int hvisor_zone_shutdown(u32 id)
 		if (hvisor_drain_remap())
 			pr_err("zone %u: no memory to show it its devices again\n", id);
 	} else {
-		err = hypercall(HYPERCALL_ZONE_SHUTDOWN, id, 0);
+		err = zone_stop(id);
 	}
 	if (err < 0)
 		return err;
