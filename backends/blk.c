@@ -13,6 +13,7 @@
 
 #define QUEUE_BATCH 32u /* chains taken from a queue in one turn, ... */
 #define QUEUE_BATCH_BYTES (1u << 20) /* ... or until their data is so much */
+#define RING_BATCH 16u /* operations given to the kernel at a time: the driver makes new ones meanwhile */
 #define TODO_BATCH 16u
 #define BOUNCE_KEEP (256u << 10)
 #define FENCE_TRIES 30000u
@@ -424,7 +425,10 @@ static uint32_t queue_run(struct blk *blk, uint32_t q)
 	uint32_t n;
 	int got;
 
-	for (n = 0; n < QUEUE_BATCH && bytes < QUEUE_BATCH_BYTES && (request = slot_first(blk)); n++) {
+	for (n = 0; n < QUEUE_BATCH && bytes < QUEUE_BATCH_BYTES && blk->prepared < RING_BATCH; n++) {
+		request = slot_first(blk);
+		if (!request)
+			break;
 		got = virtq_pop(&b->vq[q], &blk->chain);
 		if (got == 0)
 			break;

@@ -112,6 +112,7 @@ struct blk {
 	uint32_t in_hand[REGION_QUEUES_MAX]; /* requests of each queue */
 	uint32_t in_ring;
 	uint32_t fallocates; /* of them */
+	uint32_t prepared; /* of them: not yet given to the kernel */
 	struct blk_request *free_slot;
 	uint32_t slots_used; /* those behind it were never touched */
 	struct blk_list todo; /* requests with another step to do */

@@ -132,17 +132,20 @@ void blk_ring_add(struct blk *blk, struct blk_request *request)
 	sqe->flags |= IOSQE_FIXED_FILE;
 	io_uring_sqe_set_data(sqe, request);
 	blk->in_ring++;
+	blk->prepared++;
 }
 
 /* What the kernel cannot take now (out of memory, say) stays in the ring for the next time. */
 void blk_ring_enter(struct blk *blk)
 {
+	blk->prepared = 0;
 	if (blk->ring_on && io_uring_sq_ready(&ring) > 0)
 		io_uring_submit(&ring);
 }
 
 void blk_ring_wait(struct blk *blk)
 {
+	blk->prepared = 0;
 	if (blk->in_ring > 0)
 		io_uring_submit_and_wait(&ring, 1);
 }
