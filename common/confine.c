@@ -121,6 +121,9 @@ int confine_self(int policy_fd)
 	close(policy_fd);
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return confine_error("no_new_privs");
+	/* Nobody of our own user attaches to us or reads our memory. */
+	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+		return confine_error("dumpable");
 	err = confine_landlock();
 	if (err)
 		return err;

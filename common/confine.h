@@ -19,9 +19,10 @@
 #define HVISOR_CONFINE_H
 
 /*
- * Sets no_new_privs, enters the Landlock domain, loads the seccomp program of policy_fd (a file that is an array of
- * struct sock_filter and nothing else) and closes policy_fd before that takes effect. A kernel without Landlock is no
- * error, only a line in the log. Returns 0, or -errno after a line in the log; then the process is not confined.
+ * Sets no_new_privs, stops being dumpable, enters the Landlock domain, loads the seccomp program of policy_fd (a file
+ * that is an array of struct sock_filter and nothing else) and closes policy_fd before that takes effect. A kernel
+ * without Landlock is no error, only a line in the log. Returns 0, or -errno after a line in the log; then the process
+ * is not confined.
  */
 int confine_self(int policy_fd);
 
