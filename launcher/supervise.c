@@ -216,6 +216,24 @@ static void on_restart(struct device *device)
 	device->again = true;
 }
 
+/*
+ * A process that does not serve yet has nothing to finish, and it may not know SIGTERM yet: as the first process of
+ * its pid namespace it is not ended by a signal which it does not handle.
+ */
+static void on_stop_early(struct device *device)
+{
+	device->again = false;
+	device_signal(device, SIGKILL);
+	device_enter(device, DEVICE_STOPPING, 0);
+}
+
+static void on_restart_early(struct device *device)
+{
+	device_forget_ends(device);
+	on_stop_early(device);
+	device->again = true;
+}
+
 static void on_ready(struct device *device)
 {
 	device->ready_ns = loop_now_ns();
@@ -283,8 +301,8 @@ static void on_stop_for_good(struct device *device)
 /* NULL: nothing to do. A failed device stays so until somebody starts it: its guest has been told. */
 static void (*const actions[DEVICE_STATES][EVENTS])(struct device *device) = {
 	[DEVICE_STOPPED] = {[EVENT_START] = on_start, [EVENT_RESTART] = on_start},
-	[DEVICE_STARTING] = {[EVENT_STOP] = on_stop,
-			     [EVENT_RESTART] = on_restart,
+	[DEVICE_STARTING] = {[EVENT_STOP] = on_stop_early,
+			     [EVENT_RESTART] = on_restart_early,
 			     [EVENT_READY] = on_ready,
 			     [EVENT_END] = on_end,
 			     [EVENT_TIMER] = on_late},
