@@ -48,6 +48,7 @@ static const struct {
 	[SANDBOX_IPC] = {"ipc namespace", CLONE_NEWIPC},
 	[SANDBOX_UTS] = {"uts namespace", CLONE_NEWUTS},
 	[SANDBOX_CGROUP] = {"cgroup namespace", CLONE_NEWCGROUP},
+	[SANDBOX_NESTING] = {"no nested namespaces", 0},
 	[SANDBOX_ROOT] = {"root folder", 0},
 	[SANDBOX_UID] = {"uid", 0},
 	[SANDBOX_CAPABILITIES] = {"capabilities", 0},
@@ -82,20 +83,26 @@ static int fail(struct sandbox_failure *failure, enum sandbox_layer layer, const
 	return -1;
 }
 
-static int write_proc(pid_t pid, const char *name, const char *text)
+static int write_file(const char *path, const char *text)
 {
 	size_t len = strlen(text);
-	char path[64];
 	ssize_t n;
 	int fd;
 
-	snprintf(path, sizeof(path), "/proc/%d/%s", pid, name);
 	fd = open(path, O_WRONLY | O_CLOEXEC);
 	if (fd < 0)
 		return -1;
 	n = write(fd, text, len);
 	close(fd);
 	return n == (ssize_t)len ? 0 : -1;
+}
+
+static int write_proc(pid_t pid, const char *name, const char *text)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", pid, name);
+	return write_file(path, text);
 }
 
 int sandbox_map_ids(const struct sandbox *sandbox, pid_t child, uid_t uid, struct sandbox_failure *failure)
@@ -131,6 +138,14 @@ static int enter_uid(const struct sandbox *sandbox, uid_t uid, struct sandbox_fa
 		return fail(failure, SANDBOX_UID, "setresgid");
 	if (setresuid(uid, uid, uid) < 0)
 		return fail(failure, SANDBOX_UID, "setresuid");
+	return 0;
+}
+
+/* namespaces(7): the limit is that of our user namespace, so only where we have one. */
+static int enter_nesting(struct sandbox_failure *failure)
+{
+	if (write_file("/proc/sys/user/max_user_namespaces", "0\n") < 0)
+		return fail(failure, SANDBOX_NESTING, "max_user_namespaces");
 	return 0;
 }
 
@@ -245,6 +260,8 @@ int sandbox_enter(const struct sandbox *sandbox, uid_t uid, const struct sandbox
 {
 	umask(077);
 	if (sandbox->have[SANDBOX_UID] && enter_uid(sandbox, uid, failure) < 0)
+		return -1;
+	if (sandbox->have[SANDBOX_NESTING] && sandbox->have[SANDBOX_USER] && enter_nesting(failure) < 0)
 		return -1;
 	if (sandbox->have[SANDBOX_ROOT] && enter_root(failure) < 0)
 		return -1;

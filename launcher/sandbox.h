@@ -20,6 +20,7 @@ enum sandbox_layer {
 	SANDBOX_IPC,
 	SANDBOX_UTS,
 	SANDBOX_CGROUP,
+	SANDBOX_NESTING, /* no user namespace within, which would give back capabilities there */
 	SANDBOX_ROOT, /* an empty read-only root folder */
 	SANDBOX_UID, /* a user and a group of its own */
 	SANDBOX_CAPABILITIES, /* none, in no set */

@@ -264,6 +264,11 @@ int spawn_probe(struct sandbox *sandbox, uid_t uid, struct errors *missing)
 		sandbox->have[layer] = false;
 		errors_add(missing, "%s: %s", sandbox_layer_name(layer), text);
 	}
+	if (!sandbox->have[SANDBOX_USER] && sandbox->have[SANDBOX_NESTING]) {
+		sandbox->have[SANDBOX_NESTING] = false;
+		errors_add(missing, "%s: without a user namespace it would hold for the whole machine",
+			   sandbox_layer_name(SANDBOX_NESTING));
+	}
 	sandbox_probe_backend_layers(sandbox);
 	for (layer = SANDBOX_LANDLOCK; layer < SANDBOX_LAYERS; layer++) {
 		if (!sandbox->have[layer])
