@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: MIT */
+#include "tests/sim/inject.h"
+
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/uio.h>
+#include <sys/user.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/test.h"
+
+#if defined(__x86_64__)
+static const uint8_t syscall_instruction[] = {0x0f, 0x05};
+
+static void set_call(struct user_regs_struct *regs, uint64_t pc, long nr, const uint64_t arg[6])
+{
+	regs->rip = pc;
+	regs->rax = (uint64_t)nr;
+	regs->orig_rax = (uint64_t)-1; /* the call that was interrupted is not restarted */
+	regs->rdi = arg[0];
+	regs->rsi = arg[1];
+	regs->rdx = arg[2];
+	regs->r10 = arg[3];
+	regs->r8 = arg[4];
+	regs->r9 = arg[5];
+}
+
+static long result_of(const struct user_regs_struct *regs)
+{
+	return (long)regs->rax;
+}
+
+static uint64_t stack_of(const struct user_regs_struct *regs)
+{
+	return regs->rsp;
+}
+#elif defined(__aarch64__)
+static const uint8_t syscall_instruction[] = {0x01, 0x00, 0x00, 0xd4};
+
+static void set_call(struct user_regs_struct *regs, uint64_t pc, long nr, const uint64_t arg[6])
+{
+	regs->pc = pc;
+	regs->regs[8] = (uint64_t)nr;
+	memcpy(regs->regs, arg, 6 * sizeof(*arg));
+}
+
+static long result_of(const struct user_regs_struct *regs)
+{
+	return (long)regs->regs[0];
+}
+
+static uint64_t stack_of(const struct user_regs_struct *regs)
+{
+	return regs->sp;
+}
+#else
+#error "no way to make another process call on this architecture"
+#endif
+
+/* The next stop of the process: its signal, or 0 when it has ended. */
+static int await_stop(struct inject *inject)
+{
+	int status;
+
+	CHECK_INT(waitpid(inject->pid, &status, __WALL), inject->pid);
+	if (WIFSTOPPED(status))
+		return WSTOPSIG(status);
+	inject->ended = 1;
+	inject->status = status;
+	return 0;
+}
+
+static void get_regs(struct inject *inject, struct user_regs_struct *regs)
+{
+	struct iovec iov = {regs, sizeof(*regs)};
+
+	CHECK_INT(ptrace(PTRACE_GETREGSET, inject->pid, NT_PRSTATUS, &iov), 0);
+}
+
+static void set_regs(struct inject *inject, struct user_regs_struct *regs)
+{
+	struct iovec iov = {regs, sizeof(*regs)};
+
+	CHECK_INT(ptrace(PTRACE_SETREGSET, inject->pid, NT_PRSTATUS, &iov), 0);
+}
+
+/* Looks through what the process has mapped executable. */
+static uint64_t find_syscall(struct inject *inject)
+{
+	unsigned long long begin, end;
+	uint64_t found = 0;
+	char path[64];
+	char line[512];
+	uint8_t *bytes;
+	uint8_t *at;
+	FILE *maps;
+
+	snprintf(path, sizeof(path), "/proc/%d/maps", inject->pid);
+	maps = fopen(path, "re");
+	CHECK(maps);
+	while (!found && fgets(line, sizeof(line), maps)) {
+		if (sscanf(line, "%llx-%llx r-xp", &begin, &end) != 2 || !strstr(line, " r-xp ") || strstr(line, "[v"))
+			continue;
+		bytes = malloc(end - begin);
+		CHECK(bytes);
+		CHECK_INT(pread(inject->memory, bytes, end - begin, (off_t)begin), end - begin);
+		at = memmem(bytes, end - begin, syscall_instruction, sizeof(syscall_instruction));
+		if (at)
+			found = begin + (uint64_t)(at - bytes);
+		free(bytes);
+	}
+	fclose(maps);
+	CHECK(found);
+	return found;
+}
+
+void inject_open(struct inject *inject, pid_t pid)
+{
+	struct user_regs_struct regs;
+	char path[64];
+
+	memset(inject, 0, sizeof(*inject));
+	CHECK(pid > 0);
+	inject->pid = pid;
+	if (ptrace(PTRACE_SEIZE, pid, NULL, PTRACE_O_TRACESYSGOOD) != 0)
+		TEST_FAIL("ptrace of process %d: %s", pid, strerror(errno));
+	CHECK_INT(ptrace(PTRACE_INTERRUPT, pid, NULL, NULL), 0);
+	CHECK_INT(await_stop(inject), SIGTRAP);
+	snprintf(path, sizeof(path), "/proc/%d/mem", pid);
+	inject->memory = open(path, O_RDWR | O_CLOEXEC);
+	CHECK(inject->memory >= 0);
+	inject->syscall = find_syscall(inject);
+	get_regs(inject, &regs);
+	/* Below what the interrupted function may use without moving its stack pointer. */
+	inject->scratch = (stack_of(&regs) - 2 * INJECT_SCRATCH) & ~(uint64_t)15;
+}
+
+void inject_close(struct inject *inject)
+{
+	if (!inject->ended) {
+		kill(inject->pid, SIGKILL);
+		while (await_stop(inject))
+			ptrace(PTRACE_CONT, inject->pid, NULL, NULL);
+	}
+	close(inject->memory);
+}
+
+long inject_call(struct inject *inject, long nr, const uint64_t arg[6])
+{
+	struct user_regs_struct regs;
+	int stops = 0;
+	int signal;
+
+	if (inject->ended)
+		return -ESRCH;
+	get_regs(inject, &regs);
+	set_call(&regs, inject->syscall, nr, arg);
+	set_regs(inject, &regs);
+	/* Once when the call begins and once when it has ended; other signals are not delivered. */
+	while (stops < 2) {
+		CHECK_INT(ptrace(PTRACE_SYSCALL, inject->pid, NULL, NULL), 0);
+		signal = await_stop(inject);
+		if (signal == 0)
+			return -ESRCH;
+		stops += signal == (SIGTRAP | 0x80);
+	}
+	get_regs(inject, &regs);
+	return result_of(&regs);
+}
+
+uint64_t inject_put(struct inject *inject, uint32_t offset, const void *bytes, size_t len)
+{
+	CHECK(offset + len <= INJECT_SCRATCH);
+	CHECK_INT(pwrite(inject->memory, bytes, len, (off_t)(inject->scratch + offset)), len);
+	return inject->scratch + offset;
+}
+
+void inject_get(struct inject *inject, uint32_t offset, void *bytes, size_t len)
+{
+	CHECK(offset + len <= INJECT_SCRATCH);
+	CHECK_INT(pread(inject->memory, bytes, len, (off_t)(inject->scratch + offset)), len);
+}
