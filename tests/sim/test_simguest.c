@@ -60,7 +60,8 @@ static void test_options(void)
 	CHECK_INT(run_simguest("--socket s --wait 1 probe"), 1);
 	check_output("no block device in zone 1 after 1 s");
 	/* The socket of one that was killed is no hindrance. */
-	CHECK_INT(run_simguest("--socket s --wait 60 probe & pid=$!; until [ -S s ]; do :; done; kill -9 $pid; true"),
+	CHECK_INT(run_simguest(
+			  "--socket s --wait 60 probe & pid=$!; until [ -S s ]; do :; done; kill -9 $pid; wait; true"),
 		  0);
 	CHECK(access("s", F_OK) == 0);
 	CHECK_INT(run_simguest("--socket s --wait 1 probe"), 1);
