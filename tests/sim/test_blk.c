@@ -19,6 +19,7 @@
 #include "common/blk.h"
 #include "launcher/devtype.h"
 #include "tests/sim/guest_blk.h"
+#include "tests/sim/rig.h"
 #include "tests/sim/rig_backend.h"
 #include "tests/sim/scratch.h"
 #include "tests/test.h"
@@ -835,6 +836,79 @@ static void test_kill_direct(void)
 	kill_under_load(CONFIG_ENGINE_AUTO, CONFIG_CACHE_NONE, 10);
 }
 
+static int has_grown(void *arg)
+{
+	struct fixture *f = arg;
+	uint64_t before = f->blk.capacity;
+
+	guest_blk_update(&f->blk);
+	return f->blk.capacity > before;
+}
+
+/* All engines and cache modes once more, as the launcher starts and confines them. */
+static void test_launched(void)
+{
+	enum {
+		DISKS = 9,
+		SIZE = 4 << 20
+	};
+	static struct fixture f[DISKS];
+	struct guest_blk_options options = {.depth = 16, .data_max = 16384};
+	struct rig_disk disk[DISKS];
+	struct rig rig;
+	char keys[DISKS][96];
+	char image[DISKS][16];
+	char name[16];
+	struct region_device counters;
+	struct load load;
+	char out[4096];
+	uint32_t i;
+
+	rig_init(&rig, ZONE_MIB);
+	for (i = 0; i < DISKS; i++) {
+		snprintf(keys[i], sizeof(keys[i]), "\"engine\": \"%s\", \"cache\": \"%s\"", config_engine_name(i / 3),
+			 config_cache_name(i % 3));
+		snprintf(image[i], sizeof(image[i]), "%u.img", i);
+		f[i].shadow = scratch_random(SIZE);
+		scratch_write(image[i], f[i].shadow, SIZE);
+		disk[i] = (struct rig_disk){.img = image[i], .keys = keys[i]};
+	}
+	rig_config_disks(&rig, disk, DISKS, NULL);
+	rig_serve(&rig, DISKS);
+	for (i = 0; i < DISKS; i++) {
+		CHECK_INT(guest_blk_open(&f[i].blk, &rig.guest, rig_base(i), rig_irq(i), &options), 0);
+		load = (struct load){.f = &f[i], .len = 16384, .unit = 512, .requests = 300, .flushes = true};
+		load_run(&load);
+		CHECK_INT(guest_blk_discard(&f[i].blk, 0, 2048, 1024), 0);
+		memset(f[i].shadow + 2048 * 512, 0, 1024 * 512);
+		CHECK_INT(guest_blk_write_zeroes(&f[i].blk, 0, 4096, 1021, false), 0);
+		memset(f[i].shadow + 4096 * 512, 0, 1021 * 512);
+	}
+	CHECK_INT(rig_launcher(&rig, out, sizeof(out), "--restart", "all", NULL), 0);
+	CHECK_INT(truncate(image[4], SIZE + 512), 0);
+	CHECK_INT(rig_launcher(&rig, out, sizeof(out), "--resize", "blk4", NULL), 0);
+	/* The guest is told when the backend has seen it, which may be a new one. */
+	CHECK(test_wait(has_grown, &f[4], 5000));
+	memset(f[4].shadow, 0x44, 512);
+	CHECK_INT(guest_blk_write(&f[4].blk, 0, SIZE / 512, f[4].shadow, 512), 0);
+	CHECK_INT(guest_blk_write(&f[4].blk, 0, 0, f[4].shadow, 512), 0);
+	CHECK_INT(truncate(image[4], SIZE), 0);
+	for (i = 0; i < DISKS; i++) {
+		load = (struct load){.f = &f[i], .len = 16384, .unit = 512, .requests = 100, .flushes = true};
+		load_run(&load);
+		CHECK_INT(guest_blk_flush(&f[i].blk, 0), 0);
+		scratch_check(image[i], f[i].shadow, SIZE);
+		snprintf(name, sizeof(name), "blk%u", i);
+		rig_counters(&rig, name, &counters);
+		CHECK_INT(counters.own[BLK_OWN_RING] > 0, i / 3 != CONFIG_ENGINE_PREADV);
+		CHECK_INT(counters.own[BLK_OWN_INLINE] > 0, i / 3 != CONFIG_ENGINE_IO_URING && i != 2);
+		CHECK_INT(counters.errors, 0);
+		guest_blk_close(&f[i].blk);
+		free(f[i].shadow);
+	}
+	rig_finish(&rig);
+}
+
 static const struct test tests[] = {
 	{"blk_engines", test_engines, 0},
 	{"blk_rings", test_rings, 0},
@@ -855,6 +929,7 @@ static const struct test tests[] = {
 	{"blk_kill_io_uring", test_kill_io_uring, 0},
 	{"blk_kill_preadv", test_kill_preadv, 0},
 	{"blk_kill_direct", test_kill_direct, 0},
+	{"blk_launched", test_launched, 0},
 };
 
 int main(int argc, char **argv)
