@@ -176,7 +176,7 @@ static struct blk_request *slot_first(struct blk *blk)
 	return blk->free_slot;
 }
 
-/* Config */
+/* Config. What is in the region may be a hostile predecessor's. */
 
 static struct virtio_blk_config *config_now(struct backend *b)
 {
@@ -190,7 +190,8 @@ static uint64_t config_capacity(struct backend *b)
 	__virtio64 capacity;
 
 	memcpy(&capacity, &config_now(b)->capacity, sizeof(capacity));
-	return le64toh(capacity);
+	capacity = le64toh(capacity);
+	return capacity <= INT64_MAX / BLK_SECTOR ? capacity : INT64_MAX / BLK_SECTOR;
 }
 
 /* What a completed write promises: virtio 1.2, 5.2.6.2. A reset puts the driver's byte back: vmmio.h. */
