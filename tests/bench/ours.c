@@ -4,6 +4,7 @@
 #include <cjson/cJSON.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,11 +58,11 @@ static int ours_write_config(const char *path, const char *image)
 }
 
 /* In a child: the launcher of this build, beside whose tests this program is. Never returns. */
-static void ours_exec(char **argv, const char *log)
+static void ours_exec(const struct ours *ours, char **argv)
 {
 	char self[256];
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - sizeof("/../../hvisor-launch"));
-	int fd = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	int fd = open(ours->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 
 	/* Ended by a signal that lets it end its backends. */
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
@@ -119,7 +120,7 @@ static int ours_launch(struct ours *ours, const char *image, const char *folder)
 	fflush(NULL);
 	ours->launcher = fork();
 	if (ours->launcher == 0)
-		ours_exec(argv, ours->log);
+		ours_exec(ours, argv);
 	if (ours->launcher < 0)
 		return ours_fail("fork", errno);
 	result = test_wait(ours_serves, ours, OURS_START_MS);
@@ -162,6 +163,7 @@ int ours_start(struct ours *ours, const char *image, const char *folder, int cpu
 
 	memset(ours, 0, sizeof(*ours));
 	snprintf(path, sizeof(path), "%s/sim.sock", folder);
+	ours->cpu = cpu;
 	cpu_pin(0, cpu);
 	err = sim_start(&ours->sim, path);
 	if (err)
@@ -215,11 +217,16 @@ pid_t ours_backend(struct ours *ours)
 pid_t ours_restart(struct ours *ours)
 {
 	char *argv[] = {"hvisor-launch", "--run", ours->run_dir, "--restart", OURS_NAME, NULL};
+	cpu_set_t driver;
 	pid_t pid;
 
 	fflush(NULL);
+	/* Born on the driver's CPU, which never rests, it would have to wait for its first turn. */
+	sched_getaffinity(0, sizeof(driver), &driver);
+	cpu_pin(0, ours->cpu);
 	pid = fork();
 	if (pid == 0)
-		ours_exec(argv, ours->log);
+		ours_exec(ours, argv);
+	sched_setaffinity(0, sizeof(driver), &driver);
 	return pid;
 }

@@ -11,6 +11,7 @@
 struct ours {
 	struct sim sim;
 	bool sim_on;
+	int cpu; /* of all but the driver */
 	char run_dir[128];
 	char log[160]; /* what hvisor-launch says */
 	pid_t launcher;
