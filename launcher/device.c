@@ -556,7 +556,8 @@ int device_end(struct device *device)
 		device_say_exit(device, "exit code %d", info.si_status);
 		code = info.si_status;
 	} else {
-		device_say_exit(device, "signal %d (%s)", info.si_status, strsignal(info.si_status));
+		device_say_exit(device, "signal %d (%s)%s", info.si_status, strsignal(info.si_status),
+				device->cut_off ? " by hvisor" : "");
 	}
 	if (!device->adopted && spawn_failed(&device->child, &failure)) {
 		spawn_failure_text(&failure, text, sizeof(text));

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -168,6 +169,17 @@ static void handle_event(struct loop_source *source, uint32_t events)
 		logfile_say(&launch->log, LOG_ERROR, "reading hvisor's events: %s", strerror(-result));
 }
 
+/* A device takes a few descriptors, and there may be hundreds of devices. */
+static void raise_files_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 static int launch_watch(struct launch *launch, struct errors *errors)
 {
 	sigset_t set;
@@ -320,6 +332,7 @@ static enum launch_exit launch_serve(const struct launch_options *options, struc
 	struct errors errors;
 
 	errors_init(&errors);
+	raise_files_limit();
 	if (launch_open(&launch, &errors) == 0) {
 		code = launch_run(&launch);
 	} else {

@@ -141,9 +141,12 @@ static int enter_uid(const struct sandbox *sandbox, uid_t uid, struct sandbox_fa
 	return 0;
 }
 
-/* namespaces(7): the limit is that of our user namespace, so only where we have one. */
-static int enter_nesting(struct sandbox_failure *failure)
+/* namespaces(7): the limit is that of the user namespace; without our own it would be the whole machine's. */
+static int enter_nesting(const struct sandbox *sandbox, struct sandbox_failure *failure)
 {
+	errno = EINVAL;
+	if (!sandbox->have[SANDBOX_USER])
+		return fail(failure, SANDBOX_NESTING, "without user namespace");
 	if (write_file("/proc/sys/user/max_user_namespaces", "0\n") < 0)
 		return fail(failure, SANDBOX_NESTING, "max_user_namespaces");
 	return 0;
@@ -173,10 +176,14 @@ static int make_empty_mount(void)
 	return mount_fd;
 }
 
-static int enter_root(struct sandbox_failure *failure)
+static int enter_root(const struct sandbox *sandbox, struct sandbox_failure *failure)
 {
 	int mount_fd;
 
+	/* Without our own mount namespace all that follows would befall the whole machine. */
+	errno = EINVAL;
+	if (!sandbox->have[SANDBOX_MOUNT])
+		return fail(failure, SANDBOX_ROOT, "without mount namespace");
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		return fail(failure, SANDBOX_ROOT, "make mounts private");
 	mount_fd = make_empty_mount();
@@ -261,9 +268,9 @@ int sandbox_enter(const struct sandbox *sandbox, uid_t uid, const struct sandbox
 	umask(077);
 	if (sandbox->have[SANDBOX_UID] && enter_uid(sandbox, uid, failure) < 0)
 		return -1;
-	if (sandbox->have[SANDBOX_NESTING] && sandbox->have[SANDBOX_USER] && enter_nesting(failure) < 0)
+	if (sandbox->have[SANDBOX_NESTING] && enter_nesting(sandbox, failure) < 0)
 		return -1;
-	if (sandbox->have[SANDBOX_ROOT] && enter_root(failure) < 0)
+	if (sandbox->have[SANDBOX_ROOT] && enter_root(sandbox, failure) < 0)
 		return -1;
 	if (sandbox->have[SANDBOX_RLIMITS] && enter_rlimits(limits, failure) < 0)
 		return -1;

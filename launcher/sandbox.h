@@ -45,7 +45,7 @@ struct sandbox_limits {
 /* Which step of which layer failed. */
 struct sandbox_failure {
 	int32_t layer; /* enum sandbox_layer, or -1: a step of no layer */
-	int32_t error; /* errno */
+	int32_t error; /* errno; 0: the step says it all */
 	char step[32]; /* "pivot_root" */
 };
 

@@ -180,9 +180,9 @@ void spawn_failure_text(const struct sandbox_failure *failure, char *text, size_
 {
 	bool layer = failure->layer >= 0 && failure->layer < SANDBOX_LAYERS;
 
-	snprintf(text, size, "%s%s%s%s: %s", failure->step, layer ? " (" : "",
+	snprintf(text, size, "%s%s%s%s%s%s", failure->step, layer ? " (" : "",
 		 layer ? sandbox_layer_name((enum sandbox_layer)failure->layer) : "", layer ? ")" : "",
-		 strerror(failure->error));
+		 failure->error ? ": " : "", failure->error ? strerror(failure->error) : "");
 }
 
 /* Runs a child through the layers that are left; 0 if all work, else -1 with the failure of the first that does not. */
@@ -212,8 +212,10 @@ static int probe_once(const struct sandbox *sandbox, uid_t uid, struct sandbox_f
 		return -1;
 	if (info.si_code == CLD_EXITED && info.si_status == 0)
 		return 0;
-	errno = ECHILD;
-	return spawn_fail(failure, "run to its end");
+	*failure = (struct sandbox_failure){.layer = -1};
+	snprintf(failure->step, sizeof(failure->step), "it ended with %s %d",
+		 info.si_code == CLD_EXITED ? "exit code" : "signal", info.si_status);
+	return -1;
 }
 
 /* clone3() does not say which namespace it could not make: tries each alone, beside the user namespace. */
@@ -263,11 +265,6 @@ int spawn_probe(struct sandbox *sandbox, uid_t uid, struct errors *missing)
 		}
 		sandbox->have[layer] = false;
 		errors_add(missing, "%s: %s", sandbox_layer_name(layer), text);
-	}
-	if (!sandbox->have[SANDBOX_USER] && sandbox->have[SANDBOX_NESTING]) {
-		sandbox->have[SANDBOX_NESTING] = false;
-		errors_add(missing, "%s: without a user namespace it would hold for the whole machine",
-			   sandbox_layer_name(SANDBOX_NESTING));
 	}
 	sandbox_probe_backend_layers(sandbox);
 	for (layer = SANDBOX_LANDLOCK; layer < SANDBOX_LAYERS; layer++) {

@@ -237,6 +237,9 @@ static void on_restart_early(struct device *device)
 static void on_ready(struct device *device)
 {
 	device->ready_ns = loop_now_ns();
+	/* Its program runs, so there is nothing to report. */
+	close(device->child.report_fd);
+	device->child.report_fd = -1;
 	device_say(device, LOG_INFO, "process %d serves it", device->child.pid);
 	device_enter(device, DEVICE_RUNNING, 0);
 }

@@ -123,7 +123,7 @@ static uint64_t find_syscall(struct inject *inject)
 
 void inject_open(struct inject *inject, pid_t pid)
 {
-	struct user_regs_struct regs;
+	struct user_regs_struct regs = {0};
 	char path[64];
 
 	memset(inject, 0, sizeof(*inject));
@@ -154,7 +154,7 @@ void inject_close(struct inject *inject)
 
 long inject_call(struct inject *inject, long nr, const uint64_t arg[6])
 {
-	struct user_regs_struct regs;
+	struct user_regs_struct regs = {0};
 	int stops = 0;
 	int signal;
 

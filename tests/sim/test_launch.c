@@ -546,6 +546,7 @@ static void test_cut_off(void)
 	guest_blk_close(&blk);
 	rig_await_text(&rig, rig.errors, "blk0: hvisor cut its backend off");
 	rig_await_starts(&rig, "blk0", 2);
+	CHECK_STR(status_text(&rig, "blk0", "last_exit"), "signal 9 (Killed) by hvisor");
 	open_disk(&rig, &blk, 0);
 	check_served(&blk);
 	guest_blk_close(&blk);
