@@ -5,6 +5,14 @@
 
 #include "supervise.h"
 
+/* Sets device->reason, or takes the first line of errors for it, which are finished. Always -1, to be returned. */
+int device_reason(struct device *device, const char *format, ...) __attribute__((format(printf, 2, 3)));
+int device_reason_errors(struct device *device, struct errors *errors);
+
+/* A line of the launcher's own log about the device. */
+void device_say(const struct device *device, enum log_level level, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
 /* Opens log file and log pipe. 0 or -errno. */
 int device_open_log(struct device *device);
 

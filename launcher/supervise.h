@@ -117,6 +117,15 @@ void supervisor_finish(struct supervisor *supervisor);
 /* Starts every device that has no backend. */
 void supervisor_start(struct supervisor *supervisor);
 
+/* Makes a device that is stopped ready to be supervised: before any of the following. */
+void device_supervise(struct device *device);
+
+/*
+ * A process that device_adopt() found: serves on if it is known to be one that a launcher of this run folder started,
+ * else is replaced.
+ */
+void device_take_over(struct device *device, bool known);
+
 /* Ignored if it is to start something while everything ends. */
 void device_request(struct device *device, enum device_request request);
 
