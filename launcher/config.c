@@ -3,7 +3,6 @@
 #include "config.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,38 +13,25 @@
 
 #define LOG_SIZE_DEFAULT (1u << 20)
 #define LOG_FILES_DEFAULT 3u
-#define LOAD_STEP 16384u
-
-/* Multiples of the page size. */
-static void read_page(struct config_reader *reader, const char *place, const struct config_key *key, const cJSON *value,
-		      void *out)
-{
-	uint64_t number;
-
-	if (config_number(value, key->min, key->max, &number) && number % CONFIG_PAGE == 0)
-		*(uint64_t *)out = number;
-	else
-		config_complain_value(reader, place, key, value);
-}
 
 #define MEMORY_NONE UINT64_MAX
 
 static const struct config_key memory_keys[] = {
 	{.name = "zone0_ipa",
 	 .must = "the address where root sees the memory, a multiple of 4096 such as \"0x50000000\"",
-	 .read = read_page,
+	 .read = config_read_page,
 	 .offset = offsetof(struct hvisor_memory, zone0_ipa),
 	 .max = UINT64_MAX,
 	 .required = true},
 	{.name = "zonex_ipa",
 	 .must = "the address where the zone sees the memory, a multiple of 4096 such as \"0x50000000\"",
-	 .read = read_page,
+	 .read = config_read_page,
 	 .offset = offsetof(struct hvisor_memory, zonex_ipa),
 	 .max = UINT64_MAX,
 	 .required = true},
 	{.name = "size",
 	 .must = "the size of the memory in bytes, above 0 and a multiple of 4096, such as \"0x30000000\"",
-	 .read = read_page,
+	 .read = config_read_page,
 	 .offset = offsetof(struct hvisor_memory, size),
 	 .min = CONFIG_PAGE,
 	 .max = UINT64_MAX,
@@ -73,37 +59,16 @@ static void read_memory(struct config_reader *reader, struct config_zone_entry *
 	zone->zone.memory[zone->zone.nmemory++] = memory;
 }
 
-/* An array of up to max elements, and what they are; 0 or more: how many to read. */
-static uint32_t array_size(struct config_reader *reader, const char *place, const struct config_key *key,
-			   const cJSON *value, uint32_t max)
-{
-	int n = cJSON_IsArray(value) ? cJSON_GetArraySize(value) : -1;
-
-	if (n < 0 || (n == 0 && key->min)) {
-		config_complain_value(reader, place, key, value);
-		return 0;
-	}
-	if ((uint32_t)n <= max)
-		return (uint32_t)n;
-	config_complain(reader, place, key->name, "has %d elements; must be %s", n, key->must);
-	return max;
-}
-
-static void place_of(char place[CONFIG_PLACE_MAX], const char *outer, const char *key, uint32_t index)
-{
-	snprintf(place, CONFIG_PLACE_MAX, "%.20s%s%.20s[%u]", outer, outer[0] ? "." : "", key, index);
-}
-
 static void read_memory_region(struct config_reader *reader, const char *place, const struct config_key *key,
 			       const cJSON *value, void *out)
 {
-	uint32_t n = array_size(reader, place, key, value, HVISOR_MEMORY_MAX);
+	uint32_t n = config_array_size(reader, place, key, value, HVISOR_MEMORY_MAX);
 	char inner[CONFIG_PLACE_MAX];
 	uint32_t i;
 
 	value = n ? value->child : NULL;
 	for (i = 0; i < n; i++, value = value->next) {
-		place_of(inner, place, key->name, i);
+		config_place_of(inner, place, key->name, i);
 		read_memory(reader, out, inner, value, i);
 	}
 }
@@ -113,13 +78,13 @@ static void read_devices(struct config_reader *reader, const char *place, const 
 {
 	const struct config_zone_entry *zone = out;
 	uint32_t zone_index = (uint32_t)(zone - reader->zone);
-	uint32_t n = array_size(reader, place, key, value, HVISOR_DEVICES_MAX);
+	uint32_t n = config_array_size(reader, place, key, value, HVISOR_DEVICES_MAX);
 	char inner[CONFIG_PLACE_MAX];
 	uint32_t i;
 
 	value = n ? value->child : NULL;
 	for (i = 0; i < n; i++, value = value->next) {
-		place_of(inner, place, key->name, i);
+		config_place_of(inner, place, key->name, i);
 		if (reader->nentries == HVISOR_DEVICES_MAX) {
 			config_complain(reader, inner, NULL, "is one device too many; there can be %u in all",
 					HVISOR_DEVICES_MAX);
@@ -177,14 +142,14 @@ static void read_zone(struct config_reader *reader, const char *place, const cJS
 static void read_zones(struct config_reader *reader, const char *place, const struct config_key *key,
 		       const cJSON *value, void *out)
 {
-	uint32_t n = array_size(reader, place, key, value, HVISOR_ZONES_MAX - 1);
+	uint32_t n = config_array_size(reader, place, key, value, HVISOR_ZONES_MAX - 1);
 	char inner[CONFIG_PLACE_MAX];
 	uint32_t i;
 
 	(void)out;
 	value = n ? value->child : NULL;
 	for (i = 0; i < n; i++, value = value->next) {
-		place_of(inner, place, key->name, i);
+		config_place_of(inner, place, key->name, i);
 		read_zone(reader, inner, value, &zone_table, 1);
 	}
 }
@@ -259,94 +224,16 @@ static void read_root(struct config_reader *reader, const cJSON *root)
 	}
 }
 
-/* Counts lines from 1 and characters from 1 within the line. */
-static void complain_syntax(struct config_reader *reader, const char *text, size_t at, const char *why)
-{
-	size_t line = 1;
-	size_t column = 1;
-	size_t i;
-
-	for (i = 0; i < at; i++) {
-		if (text[i] == '\n') {
-			line++;
-			column = 1;
-		} else if ((text[i] & 0xc0) != 0x80) {
-			column++;
-		}
-	}
-	errors_add(reader->errors, "%s:%zu:%zu: %s", reader->path, line, column, why);
-}
-
 static void read_text(struct config_reader *reader, const char *text, size_t len)
 {
-	char buffer[CONFIG_WORD_MAX * 2];
-	size_t at = 0;
-	const char *why = config_syntax(text, len, buffer, &at);
-	cJSON *root;
+	cJSON *root = config_parse(reader, text, len);
 
-	if (why) {
-		complain_syntax(reader, text, at, why);
+	if (!root)
 		return;
-	}
-	root = cJSON_ParseWithLength(text, len);
-	if (!root) {
-		config_complain(reader, "", NULL, "cannot be parsed; no memory");
-		return;
-	}
 	read_root(reader, root);
 	cJSON_Delete(root);
 	config_check_all(reader);
 	config_blk_check(reader);
-}
-
-/* Reads all of fd, up to one byte more than CONFIG_FILE_MAX. Returns it, to be freed, or NULL with errno. */
-static char *read_all(int fd, size_t *len)
-{
-	size_t size = 0;
-	char *text = NULL;
-	ssize_t n = 1;
-
-	*len = 0;
-	while (n != 0 && *len <= CONFIG_FILE_MAX) {
-		if (*len == size) {
-			char *more = realloc(text, size + LOAD_STEP);
-
-			if (!more)
-				break;
-			text = more;
-			size += LOAD_STEP;
-		}
-		n = read(fd, text + *len, size - *len);
-		if (n < 0 && errno != EINTR)
-			break;
-		*len += n > 0 ? (size_t)n : 0;
-	}
-	if (n == 0 || *len > CONFIG_FILE_MAX)
-		return text;
-	free(text);
-	return NULL;
-}
-
-/* The file, to be freed; NULL after a complaint. */
-static char *load(struct config_reader *reader, size_t *len)
-{
-	int fd = open(reader->path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-	char *text = fd >= 0 ? read_all(fd, len) : NULL;
-
-	if (text && *len > 0 && *len <= CONFIG_FILE_MAX) {
-		close(fd);
-		return text;
-	}
-	if (!text)
-		config_complain(reader, "", NULL, "cannot be read: %s", strerror(errno));
-	else if (*len == 0)
-		config_complain(reader, "", NULL, "is empty");
-	else
-		config_complain(reader, "", NULL, "has more than 1 MiB; this is no configuration");
-	free(text);
-	if (fd >= 0)
-		close(fd);
-	return NULL;
 }
 
 /* The devices that will run, and the zones. */
@@ -410,7 +297,7 @@ int config_read(struct config *config, const char *path, struct errors *errors)
 		return -1;
 	}
 	if (init_reader(reader, config, path, errors) == 0)
-		text = load(reader, &len);
+		text = config_load(reader, &len);
 	if (text)
 		read_text(reader, text, len);
 	free(text);

@@ -6,17 +6,14 @@
 
 #include "config_reader.h"
 
-#define RANGE_MAX 48
-
-/* Both ranges have a size and do not wrap. */
-static bool overlap(uint64_t a, uint64_t asize, uint64_t b, uint64_t bsize)
+bool config_overlap(uint64_t a, uint64_t asize, uint64_t b, uint64_t bsize)
 {
 	return a <= b + (bsize - 1) && b <= a + (asize - 1);
 }
 
-static const char *range(char buffer[RANGE_MAX], uint64_t base, uint64_t size)
+const char *config_range(char buffer[CONFIG_RANGE_MAX], uint64_t base, uint64_t size)
 {
-	snprintf(buffer, RANGE_MAX, "0x%" PRIx64 "-0x%" PRIx64, base, base + (size - 1));
+	snprintf(buffer, CONFIG_RANGE_MAX, "0x%" PRIx64 "-0x%" PRIx64, base, base + (size - 1));
 	return buffer;
 }
 
@@ -66,33 +63,33 @@ static void check_window(struct config_reader *reader, uint32_t i)
 	const struct config_entry *entry = &reader->entry[i];
 	const struct config_device *device = &entry->device;
 	const struct config_zone_entry *zone = &reader->zone[entry->zone_index];
-	char mine[RANGE_MAX];
-	char its[RANGE_MAX];
+	char mine[CONFIG_RANGE_MAX];
+	char its[CONFIG_RANGE_MAX];
 	uint32_t k;
 
-	range(mine, device->base, device->size);
+	config_range(mine, device->base, device->size);
 	for (k = 0; k < i; k++) {
 		const struct config_device *other = &reader->entry[k].device;
 
 		if (reader->entry[k].zone_index != entry->zone_index || !has_window(&reader->entry[k]) ||
-		    !overlap(device->base, device->size, other->base, other->size))
+		    !config_overlap(device->base, device->size, other->base, other->size))
 			continue;
 		config_complain(reader, device->place, "addr",
 				"the window %s overlaps that of %s, %s; each device of a zone has its own", mine,
-				other->place, range(its, other->base, other->size));
+				other->place, config_range(its, other->base, other->size));
 		break;
 	}
 	for (k = 0; k < zone->zone.nmemory; k++) {
 		const struct hvisor_memory *memory = &zone->zone.memory[k];
 
-		if (!overlap(device->base, device->size, memory->zonex_ipa, memory->size))
+		if (!config_overlap(device->base, device->size, memory->zonex_ipa, memory->size))
 			continue;
 		config_complain(
 			reader, device->place, "addr",
 			"the window %s lies in the zone's memory %s (%s%smemory_region[%u]); a window is where there "
 			"is no memory",
-			mine, range(its, memory->zonex_ipa, memory->size), zone->place, zone->place[0] ? "." : "",
-			zone->index[k]);
+			mine, config_range(its, memory->zonex_ipa, memory->size), zone->place,
+			zone->place[0] ? "." : "", zone->index[k]);
 		break;
 	}
 }
@@ -122,20 +119,20 @@ static void check_memory_pair(struct config_reader *reader, uint32_t z, uint32_t
 	const struct hvisor_memory *a = &zone->zone.memory[k];
 	const struct hvisor_memory *b = &other->zone.memory[n];
 	char place[CONFIG_PLACE_MAX + 32];
-	char mine[RANGE_MAX];
-	char its[RANGE_MAX];
+	char mine[CONFIG_RANGE_MAX];
+	char its[CONFIG_RANGE_MAX];
 
 	snprintf(place, sizeof(place), "%s%smemory_region[%u]", zone->place, zone->place[0] ? "." : "", zone->index[k]);
-	if (overlap(a->zone0_ipa, a->size, b->zone0_ipa, b->size))
+	if (config_overlap(a->zone0_ipa, a->size, b->zone0_ipa, b->size))
 		config_complain(reader, place, "zone0_ipa",
 				"%s overlaps %s of %s%smemory_region[%u]; memory of root belongs to one zone, once",
-				range(mine, a->zone0_ipa, a->size), range(its, b->zone0_ipa, b->size), other->place,
-				other->place[0] ? "." : "", other->index[n]);
-	if (z == y && overlap(a->zonex_ipa, a->size, b->zonex_ipa, b->size))
+				config_range(mine, a->zone0_ipa, a->size), config_range(its, b->zone0_ipa, b->size),
+				other->place, other->place[0] ? "." : "", other->index[n]);
+	if (z == y && config_overlap(a->zonex_ipa, a->size, b->zonex_ipa, b->size))
 		config_complain(reader, place, "zonex_ipa",
 				"%s overlaps %s of %s%smemory_region[%u]; an address of the zone has one meaning",
-				range(mine, a->zonex_ipa, a->size), range(its, b->zonex_ipa, b->size), other->place,
-				other->place[0] ? "." : "", other->index[n]);
+				config_range(mine, a->zonex_ipa, a->size), config_range(its, b->zonex_ipa, b->size),
+				other->place, other->place[0] ? "." : "", other->index[n]);
 }
 
 static void check_memory(struct config_reader *reader, uint32_t z)

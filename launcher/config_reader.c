@@ -149,6 +149,17 @@ void config_read_u64(struct config_reader *reader, const char *place, const stru
 		config_complain_value(reader, place, key, value);
 }
 
+void config_read_page(struct config_reader *reader, const char *place, const struct config_key *key, const cJSON *value,
+		      void *out)
+{
+	uint64_t number;
+
+	if (config_number(value, key->min, key->max, &number) && number % CONFIG_PAGE == 0)
+		*(uint64_t *)out = number;
+	else
+		config_complain_value(reader, place, key, value);
+}
+
 void config_read_u32(struct config_reader *reader, const char *place, const struct config_key *key, const cJSON *value,
 		     void *out)
 {
@@ -216,6 +227,26 @@ void config_read_ignore(struct config_reader *reader, const char *place, const s
 	(void)key;
 	(void)value;
 	(void)out;
+}
+
+uint32_t config_array_size(struct config_reader *reader, const char *place, const struct config_key *key,
+			   const cJSON *value, uint32_t max)
+{
+	int n = cJSON_IsArray(value) ? cJSON_GetArraySize(value) : -1;
+
+	if (n < 0 || (n == 0 && key->min)) {
+		config_complain_value(reader, place, key, value);
+		return 0;
+	}
+	if ((uint32_t)n <= max)
+		return (uint32_t)n;
+	config_complain(reader, place, key->name, "has %d elements; must be %s", n, key->must);
+	return max;
+}
+
+void config_place_of(char place[CONFIG_PLACE_MAX], const char *outer, const char *key, uint32_t index)
+{
+	snprintf(place, CONFIG_PLACE_MAX, "%.20s%s%.20s[%u]", outer, outer[0] ? "." : "", key, index);
 }
 
 static const struct config_key *find_key(const struct config_keys *tables, size_t ntables, const char *name)

@@ -92,6 +92,7 @@ void config_require_keys(struct config_reader *reader, const char *place, const 
 
 config_read_key config_read_u32;
 config_read_key config_read_u64;
+config_read_key config_read_page; /* into a uint64_t: a multiple of CONFIG_PAGE */
 config_read_key config_read_bool;
 config_read_key config_read_choice;
 config_read_key config_read_string; /* into a char *, which is freed before */
@@ -103,6 +104,30 @@ void config_complain_value(struct config_reader *reader, const char *place, cons
 
 /* A number from min to max, of a JSON number or of a string; false if it is none, nothing is said. */
 bool config_number(const cJSON *value, uint64_t min, uint64_t max, uint64_t *out);
+
+/*
+ * How many elements of the array value to read: up to max. Complains, and returns 0, about what is no array, or an
+ * empty one if key->min is not 0; complains about more than max, and returns max.
+ */
+uint32_t config_array_size(struct config_reader *reader, const char *place, const struct config_key *key,
+			   const cJSON *value, uint32_t max);
+
+/* The place of an element: "OUTER.KEY[INDEX]". */
+void config_place_of(char place[CONFIG_PLACE_MAX], const char *outer, const char *key, uint32_t index);
+
+#define CONFIG_RANGE_MAX 48
+
+/* Do two ranges overlap that both have a size and do not wrap? */
+bool config_overlap(uint64_t a, uint64_t asize, uint64_t b, uint64_t bsize);
+
+/* "0x1000-0x1fff". Returns buffer. */
+const char *config_range(char buffer[CONFIG_RANGE_MAX], uint64_t base, uint64_t size);
+
+/* All of reader->path, *len bytes up to CONFIG_FILE_MAX, to be freed; NULL after a complaint. */
+char *config_load(struct config_reader *reader, size_t *len);
+
+/* Parses text strictly. Returns what cJSON_Delete() takes, or NULL after a complaint with line and column. */
+cJSON *config_parse(struct config_reader *reader, const char *text, size_t len);
 
 /* Checks text strictly by RFC 8259. Returns NULL, or what is wrong (constant, or in buffer) and at which byte. */
 const char *config_syntax(const char *text, size_t len, char buffer[CONFIG_WORD_MAX * 2], size_t *at);
