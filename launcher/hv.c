@@ -14,7 +14,9 @@
 
 #define HV_SIM "sim:"
 #define HV_FDS_MAX 3
-#define HV_ARGUMENT_MAX 1024
+#define HV_ARGUMENT_MAX 2048
+
+_Static_assert(sizeof(struct hvisor_zone_list) <= HV_ARGUMENT_MAX, "the longest argument");
 
 /* Where the descriptors of a call are in its structure: those that go to the device side, and those that come back. */
 struct hv_fds {
@@ -228,6 +230,23 @@ int hv_open(struct hv *hv, const char *where)
 	if (error)
 		hv_close(hv);
 	return error;
+}
+
+const char *hv_open_why(int error)
+{
+	switch (error) {
+	case -EPROTO:
+		return "it speaks another version of the protocol; use the launcher and module of one release";
+	case -ENOENT:
+		return "it is not there; is the module loaded (modprobe hvisor)?";
+	case -EPERM:
+	case -EACCES:
+		return "not allowed; run as root";
+	case -ECONNREFUSED:
+		return "nobody listens there; is the simulator running?";
+	default:
+		return strerror(-error);
+	}
 }
 
 void hv_close(struct hv *hv)

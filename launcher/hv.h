@@ -20,6 +20,9 @@ struct hv {
  * version, -EPERM without CAP_SYS_ADMIN, else what open() or connect() said.
  */
 int hv_open(struct hv *hv, const char *where);
+/* What an error of hv_open() means and what to do, in words. */
+const char *hv_open_why(int error);
+
 void hv_close(struct hv *hv);
 
 /*

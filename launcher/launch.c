@@ -31,23 +31,6 @@ struct launch {
 	bool settled; /* every device was served or failed once */
 };
 
-static const char *hv_why(int error)
-{
-	switch (error) {
-	case -EPROTO:
-		return "it speaks another version of the protocol; use the launcher and module of one release";
-	case -ENOENT:
-		return "it is not there; is the module loaded (modprobe hvisor)?";
-	case -EPERM:
-	case -EACCES:
-		return "not allowed; run as root";
-	case -ECONNREFUSED:
-		return "nobody listens there; is the simulator running?";
-	default:
-		return strerror(-error);
-	}
-}
-
 /* The parent of a daemon may go, and with it the terminal. */
 static void launch_report(struct launch *launch, enum launch_exit code)
 {
@@ -259,7 +242,7 @@ static int launch_open(struct launch *launch, struct errors *errors)
 		return -1;
 	error = hv_open(&launch->hv, options->hv);
 	if (error) {
-		errors_add(errors, "cannot open %s: %s", options->hv, hv_why(error));
+		errors_add(errors, "cannot open %s: %s", options->hv, hv_open_why(error));
 		return -1;
 	}
 	*supervisor = (struct supervisor){.options = options,
