@@ -236,6 +236,16 @@ static void read_text(struct config_reader *reader, const char *text, size_t len
 	config_blk_check(reader);
 }
 
+static void fill_window(struct config_window *window, const struct config_device *device)
+{
+	memcpy(window->name, device->name, sizeof(window->name));
+	memcpy(window->place, device->place, sizeof(window->place));
+	window->zone = device->zone;
+	window->irq = device->irq;
+	window->base = device->base;
+	window->size = device->size;
+}
+
 /* The devices that will run, and the zones. */
 static int fill(struct config_reader *reader)
 {
@@ -244,7 +254,8 @@ static int fill(struct config_reader *reader)
 
 	config->zone = calloc(reader->nzones, sizeof(*config->zone));
 	config->device = calloc(reader->nentries ? reader->nentries : 1, sizeof(*config->device));
-	if (!config->zone || !config->device)
+	config->window = calloc(reader->nentries ? reader->nentries : 1, sizeof(*config->window));
+	if (!config->zone || !config->device || !config->window)
 		return -1;
 	for (i = 0; i < reader->nzones; i++)
 		config->zone[config->nzones++] = reader->zone[i].zone;
@@ -254,6 +265,7 @@ static int fill(struct config_reader *reader)
 		if (!reader->entry[i].enabled)
 			continue;
 		device->zone = reader->zone[reader->entry[i].zone_index].zone.id;
+		fill_window(&config->window[config->nwindows++], device);
 		if (devtype_find(device->type)) {
 			config->device[config->ndevices++] = *device;
 			config_blk_init(&device->blk);
@@ -322,6 +334,7 @@ void config_finish(struct config *config)
 	for (i = 0; config->device && i < config->ndevices; i++)
 		config_blk_finish(&config->device[i].blk);
 	free(config->device);
+	free(config->window);
 	free(config->zone);
 	free(config->path);
 	errors_finish(&config->skipped);

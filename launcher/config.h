@@ -76,6 +76,16 @@ struct config_zone {
 	struct hvisor_memory memory[HVISOR_MEMORY_MAX];
 };
 
+/* Where the driver of an enabled device looks for it, served or not. */
+struct config_window {
+	char name[HVISOR_NAME_MAX];
+	char place[64];
+	uint32_t zone; /* id */
+	uint32_t irq;
+	uint64_t base;
+	uint64_t size;
+};
+
 struct config {
 	char *path;
 	bool sandbox_required; /* "sandbox": "required"; default "auto" */
@@ -86,6 +96,8 @@ struct config {
 	uint32_t nskipped; /* enabled, of a type that we do not serve yet: named in skipped */
 	struct config_zone *zone;
 	struct config_device *device;
+	uint32_t nwindows; /* ndevices + nskipped */
+	struct config_window *window;
 	struct errors skipped;
 };
 
