@@ -32,7 +32,7 @@ ALL_LDFLAGS := -Wl,-z,relro,-z,now $(SANITIZE) $(CROSS_LDFLAGS) $(LDFLAGS)
 # The portable core, which the kernel module compiles too; what the backends share; the launcher without its main().
 CORE := common/region.c common/vmmio.c common/bridge.c
 SHARED := $(filter-out $(CORE),$(wildcard common/*.c))
-LAUNCHER_MAINS := launcher/main.c
+LAUNCHER_MAINS := launcher/main.c launcher/hvisor_main.c
 LAUNCHER := $(filter-out $(LAUNCHER_MAINS),$(wildcard launcher/*.c))
 # A test program is a file test_*.c; the other files beside it are what the programs of that folder share.
 UNIT_TESTS := $(wildcard tests/unit/test_*.c)
@@ -48,7 +48,7 @@ program = $(patsubst %.c,$(BUILD)/%,$(1))
 
 # A backend hvisor-X is made of backends/X.c and backends/X_*.c.
 BACKENDS := $(sort $(foreach f,$(wildcard backends/*.c),hvisor-$(firstword $(subst _, ,$(basename $(notdir $f))))))
-PROGRAMS := $(BUILD)/hvisor-launch $(addprefix $(BUILD)/,$(BACKENDS))
+PROGRAMS := $(BUILD)/hvisor-launch $(BUILD)/hvisor $(addprefix $(BUILD)/,$(BACKENDS))
 TESTS := $(call program,$(UNIT_TESTS) $(SIM_TESTS))
 TOOLS := $(call program,$(SIM_MAINS) $(BENCH_MAINS))
 
@@ -87,8 +87,11 @@ $(BUILD)/libbench.a: $(call object,$(BENCH))
 $(BUILD)/libtest.a: $(call object,$(TEST_SUPPORT))
 	$(archive)
 
-LAUNCHER_LIBS := -lseccomp -lcap-ng -lcjson
+LAUNCHER_LIBS := -Wl,--as-needed -lseccomp -lcap-ng -lcjson -lfdt
 $(BUILD)/hvisor-launch: $(BUILD)/launcher/main.o $(BUILD)/liblauncher.a $(BUILD)/libshared.a $(BUILD)/libcore.a
+	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -pie -o $@ $^ $(LAUNCHER_LIBS)
+
+$(BUILD)/hvisor: $(BUILD)/launcher/hvisor_main.o $(BUILD)/liblauncher.a $(BUILD)/libshared.a $(BUILD)/libcore.a
 	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -pie -o $@ $^ $(LAUNCHER_LIBS)
 
 # A backend runs in an empty root folder, so it is linked statically.
@@ -145,7 +148,7 @@ format:
 install: programs
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/libexec/hvisor-launch \
 		$(DESTDIR)$(PREFIX)/share/hvisor-launch/policy $(DESTDIR)$(PREFIX)/share/hvisor-launch/examples
-	install -m 755 $(BUILD)/hvisor-launch $(DESTDIR)$(PREFIX)/sbin/
+	install -m 755 $(BUILD)/hvisor-launch $(BUILD)/hvisor $(DESTDIR)$(PREFIX)/sbin/
 	install -m 755 $(addprefix $(BUILD)/,$(BACKENDS)) $(DESTDIR)$(PREFIX)/libexec/hvisor-launch/
 	install -m 644 policy/*.policy $(DESTDIR)$(PREFIX)/share/hvisor-launch/policy/
 	for page in docs/*.[158]; do \
@@ -153,7 +156,7 @@ install: programs
 	done
 
 uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/sbin/hvisor-launch
+	rm -f $(DESTDIR)$(PREFIX)/sbin/hvisor-launch $(DESTDIR)$(PREFIX)/sbin/hvisor
 	rm -rf $(DESTDIR)$(PREFIX)/libexec/hvisor-launch $(DESTDIR)$(PREFIX)/share/hvisor-launch
 	for page in docs/*.[158]; do rm -f $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/}; done
 
