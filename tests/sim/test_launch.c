@@ -738,6 +738,16 @@ static void test_log_level(void)
 	rig_finish(&rig);
 }
 
+/* As a driver does: looks at the capacity when it is told that config has changed. */
+static int capacity_is_new(void *arg)
+{
+	struct guest_blk *blk = arg;
+
+	if (guest_dev_interrupt(&blk->dev, 0) & REGION_INT_CONFIG)
+		guest_blk_update(blk);
+	return blk->capacity == 4096;
+}
+
 static void test_resize(void)
 {
 	uint8_t bytes[4096] = "at the new end";
@@ -751,11 +761,7 @@ static void test_resize(void)
 	CHECK_INT(truncate("disk0.img", 2 << 20), 0);
 	ASK(&rig, "--resize", "blk0");
 	CHECK_HAS(out, "2097152");
-	while (blk.dev.config_changes == 0) {
-		guest_dev_interrupt(&blk.dev, 0);
-		poll(NULL, 0, 1);
-	}
-	guest_blk_update(&blk);
+	CHECK(test_wait(capacity_is_new, &blk, 10000));
 	CHECK_INT(blk.capacity, 4096);
 	CHECK_INT(guest_blk_write(&blk, 0, 4088, bytes, sizeof(bytes)), 0);
 	rig_kill(&rig, "blk0");

@@ -172,6 +172,8 @@ static void test_kernel_says(void)
 			 LAUNCH_UID_BASE + id, LAUNCH_UID_BASE + id, LAUNCH_UID_BASE + id);
 		CHECK_HAS(proc_text(pid, "status"), ids);
 		CHECK_INT(proc_text(pid, "environ")[0], '\0');
+		/* No terminal's signals are for it. */
+		CHECK_INT(getsid(pid), pid);
 		CHECK_HAS(proc_text(pid, "setgroups"), "deny");
 	}
 	CHECK_INT(rig_launcher(&rig, out, sizeof(out), "--status", "--json", NULL), 0);
