@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Runs the hvisor-launch of the build that a test program is from, and catches what it says. */
+/* Runs the programs of the build that a test program is from, and catches what they say. */
 #ifndef HVISOR_LAUNCHER_RUN_H
 #define HVISOR_LAUNCHER_RUN_H
 
@@ -21,8 +21,8 @@ struct run {
 	char err[65536];
 };
 
-/* BUILD/tests/unit/test_X is from BUILD/hvisor-launch. */
-static inline const char *launcher_path(void)
+/* BUILD/tests/unit/test_X is from BUILD/name. */
+static inline const char *program_path(const char *name)
 {
 	static char path[PATH_MAX];
 	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 32);
@@ -34,7 +34,12 @@ static inline const char *launcher_path(void)
 		CHECK(strrchr(path, '/'));
 		*strrchr(path, '/') = 0;
 	}
-	return strcat(path, "/hvisor-launch");
+	return strcat(strcat(path, "/"), name);
+}
+
+static inline const char *launcher_path(void)
+{
+	return program_path("hvisor-launch");
 }
 
 static inline void launcher_slurp(int fd, char *text, size_t size)
@@ -47,11 +52,11 @@ static inline void launcher_slurp(int fd, char *text, size_t size)
 }
 
 /* arguments: words up to a NULL. Waits for its end. */
-static inline void launcher_run(struct run *run, const char *const *arguments)
+static inline void program_run(struct run *run, const char *program, const char *const *arguments)
 {
 	int out = open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 	int err = open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	const char *argv[32] = {launcher_path()};
+	const char *argv[32] = {program};
 	int status;
 	pid_t pid;
 	int n;
@@ -72,6 +77,11 @@ static inline void launcher_run(struct run *run, const char *const *arguments)
 	run->code = WEXITSTATUS(status);
 	launcher_slurp(out, run->out, sizeof(run->out));
 	launcher_slurp(err, run->err, sizeof(run->err));
+}
+
+static inline void launcher_run(struct run *run, const char *const *arguments)
+{
+	program_run(run, launcher_path(), arguments);
 }
 
 #define LAUNCHER_RUN(run, ...) launcher_run((run), (const char *const[]){__VA_ARGS__, NULL})
