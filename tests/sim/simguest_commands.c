@@ -133,6 +133,7 @@ static int do_probe(struct simguest *g, char **arg)
 	(void)arg;
 	if (open_disk(g) != 0)
 		return -1;
+	guest_blk_update(&g->blk);
 	printf("disk         0x%llx, interrupt %u\n", g->device.base, g->device.irq);
 	printf("capacity     %" PRIu64 " sectors of 512 bytes (%.1f MiB)\n", g->blk.capacity,
 	       (double)g->blk.capacity / 2048);
