@@ -282,6 +282,106 @@ static void test_many_errors(void)
 	check_errors(1, "zone.json: cannot be read: No such file or directory");
 }
 
+static char manual[65536];
+
+/* Found from the folder that the tests are run in. */
+static void read_manual(void)
+{
+	int fd = open("docs/zone.json.5", O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd >= 0 ? read(fd, manual, sizeof(manual) - 1) : -1;
+
+	CHECK(n > 0);
+	manual[n] = 0;
+	close(fd);
+}
+
+/* The keys that complaints list are in the manual page; returns how many there are. */
+static unsigned int check_listed_keys(void)
+{
+	unsigned int nkeys = 0;
+	char *save;
+	char *key;
+	size_t i;
+
+	for (i = 0; i < errors.count; i++) {
+		char *list = strstr(errors.line[i], "the keys are ");
+
+		if (!list)
+			continue;
+		for (key = strtok_r(list + strlen("the keys are "), ", ", &save); key;
+		     key = strtok_r(NULL, ", ", &save)) {
+			char macro[64];
+
+			/* The second of a pair stands behind a comma. */
+			snprintf(macro, sizeof(macro), "Cm %s", key);
+			if (!strstr(manual, macro)) {
+				snprintf(macro, sizeof(macro), ", %s", key);
+				CHECK_HAS(manual, macro);
+			}
+			nkeys++;
+		}
+	}
+	return nkeys;
+}
+
+static void test_manual(void)
+{
+	static const unsigned int arch_keys[] = {18, 4, 1, 19};
+	uint32_t arch;
+	char *example;
+	char *end;
+
+	read_manual();
+	launcher_enter_folder();
+	launcher_write("zone.json",
+		       "{\"qqqqqqqqqqqq\": 1, \"memory_regions\": [{\"qqqqqqqqqqqq\": 1}], \"modules\": "
+		       "[{\"qqqqqqqqqqqq\": 1}], \"ivc_configs\": [{\"qqqqqqqqqqqq\": 1}], \"pci_config\": "
+		       "[{\"qqqqqqqqqqqq\": 1}], \"alloc_pci_devs\": [{\"qqqqqqqqqqqq\": 1}], "
+		       "\"arch_config\": {\"qqqqqqqqqqqq\": 1}}");
+	for (arch = 0; arch < ZONE_ARCHS; arch++) {
+		CHECK_INT(read_zone((enum zone_arch)arch), -1);
+		CHECK_INT(check_listed_keys(), 19 + 5 + 3 + 8 + 14 + 8 + arch_keys[arch]);
+	}
+	/* And its example is right. */
+	example = strstr(manual, ".Bd -literal -offset indent\n{");
+	CHECK(example);
+	example = strchr(example, '{');
+	end = strstr(example, ".Ed");
+	CHECK(end);
+	*end = 0;
+	launcher_write("zone.json", example);
+	check_good(ZONE_ARM64);
+	zone_file_finish(&zone);
+}
+
+/* The predecessor's files as they are; devices of zones are in others, which are named zones or virtio. */
+static void test_upstream_files(void)
+{
+	DIR *dir = opendir("../shared/upstream-examples");
+	struct dirent *entry;
+	unsigned int n = 0;
+
+	while (dir && (entry = readdir(dir))) {
+		const char *dot = strrchr(entry->d_name, '.');
+		char path[512];
+
+		if (!dot || strcmp(dot, ".json") != 0 || strstr(entry->d_name, "virtio_cfg") ||
+		    strstr(entry->d_name, "virtio.json"))
+			continue;
+		snprintf(path, sizeof(path), "../shared/upstream-examples/%s", entry->d_name);
+		errors_finish(&errors);
+		if (zone_file_read(&zone, path, strstr(entry->d_name, "riscv64") ? ZONE_RISCV64 : ZONE_ARM64,
+				   &errors)) {
+			errors_print(&errors, stderr, "got: ");
+			TEST_FAIL("%s was refused", path);
+		}
+		zone_file_finish(&zone);
+		n++;
+	}
+	CHECK(n > 0);
+	closedir(dir);
+}
+
 /* Whatever is in the file, it is refused or read, and no more. */
 static void test_mutations(void)
 {
@@ -322,8 +422,12 @@ int main(int argc, char **argv)
 		{"zone_config_ram", test_ram, 0},
 		{"zone_config_archs", test_archs, 0},
 		{"zone_config_many_errors", test_many_errors, 0},
+		{"zone_config_manual", test_manual, 0},
 		{"zone_config_mutations", test_mutations, 0},
+		/* Only where the files are: this line is left out of the table elsewhere. */
+		{"zone_config_upstream_files", test_upstream_files, 0},
 	};
+	size_t n = sizeof(tests) / sizeof(tests[0]);
 
-	return test_main(argc, argv, tests, sizeof(tests) / sizeof(tests[0]));
+	return test_main(argc, argv, tests, access("../shared/upstream-examples", R_OK) == 0 ? n : n - 1);
 }
