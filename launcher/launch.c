@@ -191,22 +191,21 @@ static int launch_watch(struct launch *launch, struct errors *errors)
 	return error ? -1 : 0;
 }
 
-static int launch_open_log(struct launch *launch, struct errors *errors)
+/* A launcher that cannot write its log serves all the same. */
+static void launch_open_log(struct launch *launch)
 {
 	const struct launch_options *options = launch->options;
 	int error = rundir_make(options->log_dir, 0750);
 
-	if (error) {
-		errors_add(errors, "cannot make the log folder %s: %s", options->log_dir, strerror(-error));
-		return -1;
-	}
+	if (error)
+		fprintf(stderr, "hvisor-launch: cannot make the log folder %s: %s\n", options->log_dir,
+			strerror(-error));
 	error = logfile_open(&launch->log, options->daemonize ? options->log_dir : NULL, "launcher",
 			     launch->config->log_size, launch->config->log_files);
 	launch->log.level = options->verbose ? LOG_DEBUG : LOG_INFO;
 	if (error)
 		fprintf(stderr, "hvisor-launch: cannot write %s/launcher.log: %s\n", options->log_dir,
 			strerror(-error));
-	return 0;
 }
 
 /* Names the layers that are missing; -1 if the configuration does not do without. */
@@ -238,8 +237,9 @@ static int launch_open(struct launch *launch, struct errors *errors)
 	struct supervisor *supervisor = &launch->supervisor;
 	int error;
 
-	if (rundir_open(&launch->run, options->run_dir, errors) < 0 || launch_open_log(launch, errors) < 0)
+	if (rundir_open(&launch->run, options->run_dir, errors) < 0)
 		return -1;
+	launch_open_log(launch);
 	error = hv_open(&launch->hv, options->hv);
 	if (error) {
 		errors_add(errors, "cannot open %s: %s", options->hv, hv_open_why(error));

@@ -22,12 +22,26 @@ const char *logfile_level_name(enum log_level level)
 	return level <= LOG_DEBUG ? names[level] : "info";
 }
 
+/* The folder may have gone, or have had no room when the launcher began. */
+static void logfile_make_folder(const struct logfile *log)
+{
+	char folder[4096];
+
+	snprintf(folder, sizeof(folder), "%.*s", (int)(strrchr(log->path, '/') - log->path), log->path);
+	mkdir(folder, 0750);
+}
+
 static int logfile_try_open(struct logfile *log)
 {
+	int flags = O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
 	struct stat st;
 	int error;
 
-	log->fd = open(log->path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0640);
+	log->fd = open(log->path, flags, 0640);
+	if (log->fd < 0 && errno == ENOENT) {
+		logfile_make_folder(log);
+		log->fd = open(log->path, flags, 0640);
+	}
 	if (log->fd < 0)
 		return -errno;
 	if (fstat(log->fd, &st) < 0 || !S_ISREG(st.st_mode)) {

@@ -11,12 +11,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "common/vmmio.h"
 #include "tests/sim/rig.h"
+#include "tests/small_disk.h"
 #include "tests/test.h"
 
 #define OUT_MAX (1u << 20)
@@ -718,6 +720,44 @@ static void test_bad_program(void)
 	rig_finish(&rig);
 }
 
+/* Logs that cannot be written stop nothing; what was lost is said when there is room again. */
+static void test_full_log_disk(void)
+{
+	static uint8_t block[64 << 10];
+	char folder[] = "/tmp/test_launch.XXXXXX";
+	char path[64];
+	struct rig_disk disk = {.size = 1 << 20};
+	struct guest_blk blk;
+	struct rig rig;
+	int fd;
+	int i;
+
+	CHECK(mkdtemp(folder));
+	small_disk_mount(folder);
+	rig_init(&rig, 16);
+	rig_config_disks(&rig, &disk, 1, NULL);
+	snprintf(rig.log_dir, sizeof(rig.log_dir), "%s/log", folder);
+	snprintf(path, sizeof(path), "%s/ballast", folder);
+	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	CHECK(write(fd, block, sizeof(block)) > 0);
+	close(fd);
+	rig_serve(&rig, 1);
+	open_disk(&rig, &blk, 0);
+	ASK(&rig, "--log-level", "blk0=debug");
+	for (i = 0; i < 3; i++) {
+		ASK(&rig, "--restart", "blk0");
+		check_served(&blk);
+	}
+	CHECK_INT(unlink(path), 0);
+	ASK(&rig, "--restart", "blk0");
+	rig_await_text(&rig, "blk0.log", "lines could not be written here: No space left on device");
+	rig_await_text(&rig, "blk0.log", " debug landlock");
+	guest_blk_close(&blk);
+	rig_finish(&rig);
+	umount2(folder, MNT_DETACH);
+	CHECK_INT(rmdir(folder), 0);
+}
+
 static void test_log_level(void)
 {
 	struct guest_blk blk;
@@ -855,6 +895,7 @@ int main(int argc, char **argv)
 		{"launch_no_hypervisor", test_no_hypervisor, 0},
 		{"launch_bad_policy", test_bad_policy, 0},
 		{"launch_bad_program", test_bad_program, 0},
+		{"launch_full_log_disk", test_full_log_disk, 0},
 		{"launch_log_level", test_log_level, 0},
 		{"launch_resize", test_resize, 0},
 		{"launch_changed_configuration", test_changed_configuration, 0},

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -18,6 +17,7 @@
 
 #include "launcher/logfile.h"
 #include "launcher/logpipe.h"
+#include "tests/small_disk.h"
 #include "tests/test.h"
 
 #define MIB (1u << 20)
@@ -212,14 +212,6 @@ static void test_not_a_file(void)
 	remove_folder();
 }
 
-/* A mount namespace of our own, with a file system of 64 KiB in the folder. */
-static void mount_small(void)
-{
-	CHECK_INT(unshare(geteuid() == 0 ? CLONE_NEWNS : CLONE_NEWNS | CLONE_NEWUSER), 0);
-	CHECK_INT(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
-	CHECK_INT(mount("none", folder, "tmpfs", 0, "size=64k"), 0);
-}
-
 static void test_full_disk(void)
 {
 	static char block[4096];
@@ -229,7 +221,7 @@ static void test_full_disk(void)
 	int i;
 
 	make_folder();
-	mount_small();
+	small_disk_mount(folder);
 	CHECK_INT(logfile_open(&log, folder, "blk0", MIB, 1), 0);
 	fd = open(path_of("ballast"), O_WRONLY | O_CREAT, 0600);
 	for (i = 0; i < 14; i++)
