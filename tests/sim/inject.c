@@ -3,7 +3,6 @@
 
 #include <elf.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +11,6 @@
 #include <sys/uio.h>
 #include <sys/user.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include "tests/test.h"
 
@@ -91,6 +89,14 @@ static void set_regs(struct inject *inject, struct user_regs_struct *regs)
 	CHECK_INT(ptrace(PTRACE_SETREGSET, inject->pid, NT_PRSTATUS, &iov), 0);
 }
 
+static void get_memory(struct inject *inject, uint64_t at, void *bytes, size_t len)
+{
+	struct iovec here = {bytes, len};
+	struct iovec there = {(void *)(uintptr_t)at, len};
+
+	CHECK_INT(process_vm_readv(inject->pid, &here, 1, &there, 1, 0), len);
+}
+
 /* Looks through what the process has mapped executable. */
 static uint64_t find_syscall(struct inject *inject)
 {
@@ -110,7 +116,7 @@ static uint64_t find_syscall(struct inject *inject)
 			continue;
 		bytes = malloc(end - begin);
 		CHECK(bytes);
-		CHECK_INT(pread(inject->memory, bytes, end - begin, (off_t)begin), end - begin);
+		get_memory(inject, begin, bytes, end - begin);
 		at = memmem(bytes, end - begin, syscall_instruction, sizeof(syscall_instruction));
 		if (at)
 			found = begin + (uint64_t)(at - bytes);
@@ -124,7 +130,6 @@ static uint64_t find_syscall(struct inject *inject)
 void inject_open(struct inject *inject, pid_t pid)
 {
 	struct user_regs_struct regs = {0};
-	char path[64];
 
 	memset(inject, 0, sizeof(*inject));
 	CHECK(pid > 0);
@@ -133,9 +138,6 @@ void inject_open(struct inject *inject, pid_t pid)
 		TEST_FAIL("ptrace of process %d: %s", pid, strerror(errno));
 	CHECK_INT(ptrace(PTRACE_INTERRUPT, pid, NULL, NULL), 0);
 	CHECK_INT(await_stop(inject), SIGTRAP);
-	snprintf(path, sizeof(path), "/proc/%d/mem", pid);
-	inject->memory = open(path, O_RDWR | O_CLOEXEC);
-	CHECK(inject->memory >= 0);
 	inject->syscall = find_syscall(inject);
 	get_regs(inject, &regs);
 	/* Below what the interrupted function may use without moving its stack pointer. */
@@ -149,7 +151,6 @@ void inject_close(struct inject *inject)
 		while (await_stop(inject))
 			ptrace(PTRACE_CONT, inject->pid, NULL, NULL);
 	}
-	close(inject->memory);
 }
 
 long inject_call(struct inject *inject, long nr, const uint64_t arg[6])
@@ -177,13 +178,16 @@ long inject_call(struct inject *inject, long nr, const uint64_t arg[6])
 
 uint64_t inject_put(struct inject *inject, uint32_t offset, const void *bytes, size_t len)
 {
+	struct iovec here = {(void *)(uintptr_t)bytes, len};
+	struct iovec there = {(void *)(uintptr_t)(inject->scratch + offset), len};
+
 	CHECK(offset + len <= INJECT_SCRATCH);
-	CHECK_INT(pwrite(inject->memory, bytes, len, (off_t)(inject->scratch + offset)), len);
+	CHECK_INT(process_vm_writev(inject->pid, &here, 1, &there, 1, 0), len);
 	return inject->scratch + offset;
 }
 
 void inject_get(struct inject *inject, uint32_t offset, void *bytes, size_t len)
 {
 	CHECK(offset + len <= INJECT_SCRATCH);
-	CHECK_INT(pread(inject->memory, bytes, len, (off_t)(inject->scratch + offset)), len);
+	get_memory(inject, inject->scratch + offset, bytes, len);
 }

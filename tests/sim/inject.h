@@ -14,7 +14,6 @@
 
 struct inject {
 	pid_t pid;
-	int memory; /* /proc/PID/mem */
 	uint64_t syscall; /* where it has an instruction that makes a system call */
 	uint64_t scratch; /* INJECT_SCRATCH bytes that it can read and write */
 	int ended; /* it has ended */

@@ -261,7 +261,6 @@ static void test_peer(void)
 	pid_t pid;
 	int fd;
 
-	CHECK(geteuid() == 0);
 	serve(&rig, 1);
 	snprintf(path, sizeof(path), "%s/" CONTROL_SOCKET, rig.run_dir);
 	CHECK_INT(stat(path, &st), 0);
@@ -318,9 +317,13 @@ int main(int argc, char **argv)
 		{"control_long_requests", test_long_requests, 0},
 		{"control_half_closed", test_half_closed, 0},
 		{"control_crowd", test_crowd, 0},
-		{"control_peer", test_peer, 0},
 		{"control_stop_all", test_stop_all, 0},
+		/* The rest need root, to become somebody else. */
+		{"control_peer", test_peer, 0},
 	};
+	size_t n = sizeof(tests) / sizeof(tests[0]);
 
-	return test_main(argc, argv, tests, sizeof(tests) / sizeof(tests[0]));
+	if (geteuid() != 0)
+		printf("# not without root: %s\n", tests[--n].name);
+	return test_main(argc, argv, tests, n);
 }
