@@ -263,6 +263,9 @@ void zone_read_pci_config(struct config_reader *reader, const char *place, const
 	char inner[CONFIG_PLACE_MAX];
 	uint32_t i;
 
+	/* How some of upstream's files say that there is none. */
+	if (cJSON_IsObject(value) && !value->child)
+		return;
 	zone->nbuses = config_array_size(reader, place, key, value, ZONE_PCI_BUSES_MAX);
 	value = zone->nbuses ? value->child : NULL;
 	for (i = 0; i < zone->nbuses; i++, value = value->next) {

@@ -186,10 +186,11 @@ static const char *list_regions(char *buffer, size_t size, const struct zone_fil
 	snprintf(buffer, size, "none");
 	for (i = 0; i < zone->nregions && at < size; i++) {
 		if (zone->region[i].type == (uint32_t)type)
-			at += (size_t)snprintf(buffer + at, size - at, "%s%s", at ? ", " : "",
-					       config_range(range,
-							    root ? zone->region[i].physical : zone->region[i].virtual,
-							    zone->region[i].size));
+			at += (size_t)snprintf(
+				buffer + at, size - at, "%s%s", at ? ", " : "",
+				config_range(range,
+					     root ? zone->region[i].physical : zone_region_virtual(&zone->region[i]),
+					     zone->region[i].size));
 	}
 	return buffer;
 }
@@ -295,6 +296,9 @@ static bool check_form(const struct tree *tree)
 	int error;
 
 	if (image->size < sizeof(struct fdt_header) || (error = fdt_check_header(image->data)) == -FDT_ERR_BADMAGIC) {
+		/* There Linux takes ACPI, and the file is a stopgap. */
+		if (tree->zone->arch == ZONE_LOONGARCH64)
+			return false;
 		complain(tree, tree->errors, -1, "is no device tree (dtc makes one of a .dts file)");
 		return false;
 	}
@@ -386,7 +390,8 @@ static void check_device(const struct zone_file *zone, const struct config *virt
 		errors_add(errors, "%s: %s: the window of %s is %s, but the virtio regions of %s are %s", virtio->path,
 			   device->place, device->name, config_range(range, device->base, device->size), zone->path,
 			   list_regions(list, sizeof(list), zone, ZONE_VIRTIO, false));
-	if (!zone_has_interrupt(zone, device->irq))
+	/* On x86_64 hvisor does not look at the interrupts, and files have none. */
+	if (zone->arch != ZONE_X86_64 && !zone_has_interrupt(zone, device->irq))
 		errors_add(errors, "%s: %s: irq of %s is %u, but the interrupts of %s are %s", virtio->path,
 			   device->place, device->name, device->irq, zone->path,
 			   list_interrupts(list, sizeof(list), zone));

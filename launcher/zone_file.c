@@ -396,6 +396,7 @@ static const struct config_key file_keys[] = {
 	{.name = "num_pci_devs", .must = "a number from 0 to 32", .read = form_number, .max = ZONE_PCI_DEVICES_MAX},
 	{.name = "alloc_pci_devs", .must = "an array of up to 32 PCI devices", .read = zone_read_pci_devices},
 	/* In upstream's files, and without effect there. */
+	{.name = "devices", .must = "anything", .read = config_read_ignore},
 	{.name = "kernel_args", .must = "a text", .read = form_string},
 	{.name = "boot_method", .must = "a text", .read = form_string},
 };

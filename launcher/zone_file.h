@@ -194,6 +194,12 @@ const char *zone_image_load_key(char buffer[ZONE_KEY_MAX], uint32_t image);
 bool zone_has_interrupt(const struct zone_file *zone, uint32_t interrupt);
 
 /*
+ * Where the zone sees it. hvisor puts a virtio region where physical_start says and does not look at the other
+ * (mmio_region_register() in the zone.rs of each of its architectures), and upstream has files where they differ.
+ */
+uint64_t zone_region_virtual(const struct zone_region *region);
+
+/*
  * Is all of [physical, physical + size) RAM of the zone, and in one piece where the zone sees it? If so *virtual (may
  * be NULL) is where it begins there.
  */

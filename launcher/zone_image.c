@@ -210,7 +210,7 @@ static void check_room(const struct zone_file *zone, uint32_t i, uint64_t needs,
 	char key[ZONE_KEY_MAX];
 	char text[256];
 
-	if (zone->arch == ZONE_LOONGARCH64 || zone_ram_physical(zone, image->load, needs, NULL))
+	if (zone_ram_physical(zone, image->load, needs, NULL))
 		return;
 	if (image->load + (needs - 1) < image->load)
 		snprintf(range, sizeof(range), "all addresses");
