@@ -141,7 +141,7 @@ static void test_wrong_values(void)
 	      "arch_config.sys_map_addr: is missing");
 	ZONE_JSON("'ivc_configs': []", "'ivc_configs': [{}, {}, {}]");
 	check_errors(17, "ivc_configs: has 3 elements; must be an array of up to 2 inter-VM channels");
-	WRONG("'ivc_configs': []", "'pci_config': {}",
+	WRONG("'ivc_configs': []", "'pci_config': {'ecam_base': 0}",
 	      "pci_config: is an object; must be an array of up to 4 PCI buses");
 	WRONG("'ivc_configs': []", "'alloc_pci_devs': [0]",
 	      "alloc_pci_devs[0]: is 0; must be an object with the keys of PCI");
