@@ -210,7 +210,7 @@ static void writeback_update(struct blk *blk)
 static void capacity_update(struct blk *blk)
 {
 	struct backend *b = blk->backend;
-	uint64_t *done_seq = &b->region->device.own[BLK_OWN_RESIZE_SEQ];
+	core_u32 *done_seq = &b->region->device.resize_ack;
 	uint32_t seq = core_load(&b->region->control.resize_seq);
 	uint64_t size, capacity;
 	__virtio64 bytes;
@@ -233,7 +233,7 @@ static void capacity_update(struct blk *blk)
 		blk->capacity = capacity;
 		backend_interrupt(b, REGION_INT_CONFIG);
 	}
-	core_store(done_seq, seq);
+	core_store_release(done_seq, seq);
 }
 
 static int blk_start(struct backend *b)

@@ -30,7 +30,6 @@
 
 /* struct region_device.own of a block device. */
 enum blk_own {
-	BLK_OWN_RESIZE_SEQ, /* region_control.resize_seq that was acted upon last: not a counter */
 	BLK_OWN_FLUSHES, /* fdatasync() calls done for the driver */
 	BLK_OWN_SYNC_WRITES, /* writes that went to stable storage before they completed */
 	BLK_OWN_DISCARDED, /* bytes discarded */

@@ -95,7 +95,7 @@ struct region_device {
 	core_u32 config_gen; /* config[config_gen & 1] is the one in force */
 	core_u32 starts; /* how often a backend began to serve this region */
 	core_u32 poll_us; /* the bound of the polling now in force */
-	core_u32 pad0;
+	core_u32 resize_ack; /* control.resize_seq that was acted upon last */
 	core_u64 requests; /* chains completed */
 	core_u64 bytes_read; /* payload, device to driver */
 	core_u64 bytes_written; /* payload, driver to device */

@@ -14,6 +14,9 @@
 #include "launcher/control_server.h"
 
 #define CLIENTS_MAX 32u
+#define RESIZE_LOOK_NS 1000000u /* between two looks whether a backend has seen the new size */
+#define RESIZE_LIMIT_NS 5000000000u
+
 /* How long a client may take to finish a request or to take a reply. Nobody is cut short while it waits for us. */
 #define CLIENT_BUSY_NS (30 * 1000000000ull)
 /* How long one may say nothing, to see the launcher end. */
@@ -23,6 +26,7 @@ enum client_wait {
 	WAIT_NOTHING,
 	WAIT_RUNNING, /* until the devices run */
 	WAIT_STOPPED,
+	WAIT_RESIZED,
 	WAIT_END, /* of the launcher */
 };
 
@@ -33,6 +37,9 @@ struct control_client {
 	struct loop_timer limit;
 	enum client_wait wait;
 	struct device *device; /* that it waits for; NULL: all */
+	struct loop_timer look; /* for WAIT_RESIZED: the next look at what the backend has done */
+	uint64_t resize_until_ns;
+	uint64_t capacity;
 	char *reply; /* being sent */
 	size_t reply_len;
 	size_t sent;
@@ -53,6 +60,7 @@ static void client_close(struct control_client *client)
 	control->nclients--;
 	close(loop_remove(control->supervisor->loop, &client->source));
 	loop_clear_timer(control->supervisor->loop, &client->limit);
+	loop_clear_timer(control->supervisor->loop, &client->look);
 	free(client->reply);
 	free(client);
 }
@@ -60,6 +68,11 @@ static void client_close(struct control_client *client)
 static void handle_limit(struct loop_timer *timer)
 {
 	client_close(loop_container(timer, struct control_client, limit));
+}
+
+static void handle_look(struct loop_timer *timer)
+{
+	control_answer(loop_container(timer, struct control_client, look)->control);
 }
 
 /* What the client has to do next, and until when: take a reply, or else say something; nothing while it waits. */
@@ -155,14 +168,37 @@ static cJSON *outcome_reply(const struct device *device, enum client_wait wait)
 			   device->reason[0] ? ": " : "", device->reason);
 }
 
+/* The backend tells in its region when it has looked at the new size, and nobody when it has not: we look again. */
+static bool resize_over(struct control_client *client, cJSON **reply)
+{
+	const struct device *device = client->device;
+	const struct queue_region *view = device->view;
+	uint64_t now = loop_now_ns();
+	bool serves = !device_settled(device) || device->state == DEVICE_RUNNING;
+
+	if (serves && core_load_acquire(&view->device.resize_ack) != core_load(&view->control.resize_seq)) {
+		if (now < client->resize_until_ns) {
+			loop_set_timer(client->control->supervisor->loop, &client->look, now + RESIZE_LOOK_NS);
+			return false;
+		}
+		*reply = error_reply("%s: its backend does not look at the new size", device->config->name);
+		return true;
+	}
+	*reply = ok_reply();
+	cJSON_AddNumberToObject(*reply, "capacity", (double)client->capacity);
+	return true;
+}
+
 /* Has what the client waits for come about? Then *reply is the answer. */
-static bool wait_over(const struct control_client *client, cJSON **reply)
+static bool wait_over(struct control_client *client, cJSON **reply)
 {
 	struct supervisor *supervisor = client->control->supervisor;
 	const struct device *device;
 	uint32_t i;
 
 	*reply = NULL;
+	if (client->wait == WAIT_RESIZED)
+		return resize_over(client, reply);
 	for (i = 0; i < supervisor->ndevices; i++) {
 		device = &supervisor->device[i];
 		if (client->device && client->device != device)
@@ -249,14 +285,13 @@ static cJSON *command_log_level(struct control_client *client, const cJSON *requ
 static cJSON *command_resize(struct control_client *client, const cJSON *request)
 {
 	struct errors errors;
-	uint64_t capacity = 0;
-	cJSON *reply;
+	cJSON *reply = NULL;
 
 	(void)request;
 	errors_init(&errors);
-	if (device_resize(client->device, &capacity, &errors) == 0) {
-		reply = ok_reply();
-		cJSON_AddNumberToObject(reply, "capacity", (double)capacity);
+	if (device_resize(client->device, &client->capacity, &errors) == 0) {
+		client->wait = WAIT_RESIZED;
+		client->resize_until_ns = loop_now_ns() + RESIZE_LIMIT_NS;
 	} else {
 		reply = error_reply("%s", errors.line && errors.line[0] ? errors.line[0] : "no memory");
 	}
@@ -430,6 +465,7 @@ static void handle_listen(struct loop_source *source, uint32_t events)
 	client->control = control;
 	client->source.handle = handle_client;
 	client->limit.handle = handle_limit;
+	client->look.handle = handle_look;
 	if (loop_add(control->supervisor->loop, &client->source, fd, EPOLLIN) != 0) {
 		close(fd);
 		free(client);

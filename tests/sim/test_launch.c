@@ -801,6 +801,10 @@ static void test_resize(void)
 	CHECK_INT(truncate("disk0.img", 2 << 20), 0);
 	ASK(&rig, "--resize", "blk0");
 	CHECK_HAS(out, "2097152");
+	/* It answers when the guest can see it. */
+	guest_blk_update(&blk);
+	CHECK_INT(blk.capacity, 4096);
+	blk.capacity = 0;
 	CHECK(test_wait(capacity_is_new, &blk, 10000));
 	CHECK_INT(blk.capacity, 4096);
 	CHECK_INT(guest_blk_write(&blk, 0, 4088, bytes, sizeof(bytes)), 0);
