@@ -288,7 +288,6 @@ static int begin_process(struct device *device, struct beginning *b)
 		return device_reason(device, "cannot start: %s", text);
 	}
 	device->adopted = false;
-	device->cut_off = false;
 	device->began_ns = loop_now_ns();
 	device->ready_ns = 0;
 	if (begin_watch(device, b) == 0)
@@ -338,6 +337,15 @@ static void device_say_exit(struct device *device, const char *format, ...)
 	va_end(args);
 }
 
+/* Its event may come after the end of the process is seen, so hvisor is asked. */
+static bool device_was_cut_off(const struct device *device)
+{
+	struct hvisor_device_get get = {.id = device->id};
+
+	return hv_call(device->supervisor->hv, HVISOR_DEVICE_GET, &get) == 0 && get.id == device->id &&
+	       (get.flags & HVISOR_DEVICE_CUT_OFF);
+}
+
 int device_end(struct device *device)
 {
 	struct supervisor *supervisor = device->supervisor;
@@ -358,7 +366,7 @@ int device_end(struct device *device)
 		code = info.si_status;
 	} else {
 		device_say_exit(device, "signal %d (%s)%s", info.si_status, strsignal(info.si_status),
-				device->cut_off ? " by hvisor" : "");
+				device_was_cut_off(device) ? " by hvisor" : "");
 	}
 	if (!device->adopted && spawn_failed(&device->child, &failure)) {
 		spawn_failure_text(&failure, text, sizeof(text));

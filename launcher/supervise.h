@@ -67,7 +67,6 @@ struct device {
 	/* The process, while there is one. */
 	struct spawned child;
 	bool adopted; /* not our child: how it ends is not known */
-	bool cut_off; /* hvisor has killed it */
 	uint32_t uid; /* 0: none given yet */
 	uint64_t began_ns;
 	uint64_t ready_ns; /* 0: not ready yet */

@@ -191,7 +191,6 @@ void supervisor_event(struct supervisor *supervisor, const struct hvisor_event_n
 	for (i = 0; event->type == HVISOR_EVENT_CUT_OFF && i < supervisor->ndevices; i++) {
 		if (!supervisor->device[i].made || supervisor->device[i].id != event->id)
 			continue;
-		supervisor->device[i].cut_off = true;
 		device_say(&supervisor->device[i], LOG_ERROR,
 			   "hvisor cut its backend off: it did not become quiet in time");
 	}
