@@ -13,22 +13,32 @@
 #define MANY 64u
 #define SECTORS 2048u
 
-/* The figure of a line "Pss:   123 kB" of smaps_rollup. */
-static unsigned long pss_kib(pid_t pid)
+/* The sum of the figures behind the words at the beginnings of lines of /proc/PID/name. */
+static unsigned long proc_sum(pid_t pid, const char *name, const char *const *word, int words)
 {
-	unsigned long kib = 0;
+	unsigned long sum = 0;
 	char path[64];
 	char line[256];
 	FILE *file;
+	int i;
 
-	snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", pid);
+	snprintf(path, sizeof(path), "/proc/%d/%s", pid, name);
 	file = fopen(path, "r");
 	CHECK(file);
 	while (fgets(line, sizeof(line), file)) {
-		if (sscanf(line, "Pss: %lu kB", &kib) == 1)
-			break;
+		for (i = 0; i < words; i++) {
+			if (strncmp(line, word[i], strlen(word[i])) == 0)
+				sum += strtoul(line + strlen(word[i]), NULL, 10);
+		}
 	}
 	fclose(file);
+	return sum;
+}
+
+static unsigned long pss_kib(pid_t pid)
+{
+	unsigned long kib = proc_sum(pid, "smaps_rollup", (const char *[]){"Pss:"}, 1);
+
 	CHECK(kib > 0);
 	return kib;
 }
@@ -36,22 +46,7 @@ static unsigned long pss_kib(pid_t pid)
 /* How often the process gave up its CPU, of its own will or not: each wakeup ends in another. */
 static unsigned long switches(pid_t pid)
 {
-	unsigned long sum = 0;
-	unsigned long n;
-	char path[64];
-	char line[256];
-	FILE *file;
-
-	snprintf(path, sizeof(path), "/proc/%d/status", pid);
-	file = fopen(path, "r");
-	CHECK(file);
-	while (fgets(line, sizeof(line), file)) {
-		if (sscanf(line, "voluntary_ctxt_switches: %lu", &n) == 1 ||
-		    sscanf(line, "nonvoluntary_ctxt_switches: %lu", &n) == 1)
-			sum += n;
-	}
-	fclose(file);
-	return sum;
+	return proc_sum(pid, "status", (const char *[]){"voluntary_ctxt_switches:", "nonvoluntary_ctxt_switches:"}, 2);
 }
 
 static void test_rest(void)
