@@ -3,6 +3,7 @@
 #include "launcher/zone_dtb.h"
 #include "tests/unit/zone_files.h"
 
+static enum zone_arch arch = ZONE_ARM64;
 static struct zone_file zone;
 static struct errors errors;
 static struct errors notes;
@@ -14,7 +15,7 @@ static void check_files(const char *virtio)
 
 	errors_finish(&errors);
 	errors_finish(&notes);
-	if (zone_file_read(&zone, "zone.json", ZONE_ARM64, &errors) != 0) {
+	if (zone_file_read(&zone, "zone.json", arch, &errors) != 0) {
 		errors_print(&errors, stderr, "");
 		TEST_FAIL("the zone file was refused");
 	}
@@ -257,6 +258,61 @@ static void test_virtio(void)
 	check_line(&errors, 1, "virtio.json: has no zone 1, which is the zone of zone.json");
 }
 
+#define ARM64_CONFIG                                                                                                   \
+	"'arch_config': {'gic_version': 'v3', 'gicd_base': '0x8000000', 'gicd_size': '0x10000', "                      \
+	"'gicr_base': '0x80a0000', 'gicr_size': '0xf60000', 'is_aarch32': false}"
+
+/* A PLIC's interrupts have no kind and no offset; the header has another magic number. */
+static void test_riscv64(void)
+{
+	struct zone_tree tree = zone_tree_good();
+
+	arch = ZONE_RISCV64;
+	zone_enter_folder();
+	ZONE_JSON("arm64", "riscv", ARM64_CONFIG,
+		  "'arch_config': {'plic_base': 1, 'plic_size': 2, 'aplic_base': 3, 'aplic_size': 4}");
+	tree.interrupt_cells = 1;
+	tree.window[0].number = 76;
+	tree.window[1].number = 78;
+	zone_write_tree(&tree);
+	check_files("virtio.json");
+	CHECK_INT(errors.count, 0);
+	check_line(&notes, 1, "has not the header of a Linux Image for riscv64");
+	tree.window[1].number = 46;
+	zone_write_tree(&tree);
+	check_error("/virtio_mmio@a003c00: its interrupt is 46, but the interrupts of zone.json are 76, 78");
+}
+
+/* There the file that is named need not be a tree; one that is, is checked. */
+static void test_loongarch64(void)
+{
+	struct zone_tree tree = zone_tree_good();
+
+	arch = ZONE_LOONGARCH64;
+	zone_enter_folder();
+	ZONE_JSON("arm64", "loongarch64", ARM64_CONFIG, "'arch_config': {'dummy': '0x1234'}", "'entry_point': '0x4",
+		  "'entry_point': '0x900000004");
+	launcher_write("zone.dtb", "anything");
+	check_good();
+	tree.memory_size += 4096;
+	zone_write_tree(&tree);
+	check_error("/memory: says that 0x40000000-0x50000fff is memory");
+}
+
+/* hvisor does not look at interrupts there, and loads no tree. */
+static void test_x86_64(void)
+{
+	arch = ZONE_X86_64;
+	zone_enter_folder();
+	ZONE_JSON("arm64", "x86_64", ARM64_CONFIG,
+		  "'arch_config': {'ioapic_base': 1, 'ioapic_size': 2, 'kernel_entry_gpa': 3}", "[76, '0x4e']", "[]",
+		  "./zone.dtb", "");
+	check_good();
+	VIRTIO_JSON("'0xa003c00'", "'0xa003a00'");
+	check_files("virtio.json");
+	check_line(&errors, 1, "zones[0].devices[0]: the window of blk0 is 0xa003a00-0xa003bff, but");
+}
+
 /* No tree, whatever its bytes are, makes the check crash or read beyond it. */
 static void test_mutations(void)
 {
@@ -297,7 +353,8 @@ int main(int argc, char **argv)
 		{"zone_dtb_files", test_files, 0},         {"zone_dtb_overlaps", test_overlaps, 0},
 		{"zone_dtb_tree_form", test_tree_form, 0}, {"zone_dtb_memory", test_memory, 0},
 		{"zone_dtb_windows", test_windows, 0},     {"zone_dtb_virtio", test_virtio, 0},
-		{"zone_dtb_mutations", test_mutations, 0},
+		{"zone_dtb_riscv64", test_riscv64, 0},     {"zone_dtb_loongarch64", test_loongarch64, 0},
+		{"zone_dtb_x86_64", test_x86_64, 0},       {"zone_dtb_mutations", test_mutations, 0},
 	};
 
 	return test_main(argc, argv, tests, sizeof(tests) / sizeof(tests[0]));

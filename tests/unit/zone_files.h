@@ -85,6 +85,7 @@ struct zone_tree_window {
 struct zone_tree {
 	uint64_t memory_base;
 	uint64_t memory_size; /* 0: no memory node */
+	uint32_t interrupt_cells; /* 0: 3, of a GIC; 1: a PLIC, interrupts without their kind */
 	uint32_t nwindows;
 	struct zone_tree_window window[4];
 };
@@ -105,16 +106,18 @@ static inline void zone_tree_reg(void *fdt, uint64_t base, uint64_t size)
 	CHECK_INT(fdt_property(fdt, "reg", reg, sizeof(reg)), 0);
 }
 
-static inline void zone_tree_window_node(void *fdt, const struct zone_tree_window *window)
+static inline void zone_tree_window_node(void *fdt, const struct zone_tree *tree, const struct zone_tree_window *window)
 {
 	fdt32_t interrupt[3] = {cpu_to_fdt32(window->kind), cpu_to_fdt32(window->number), cpu_to_fdt32(1)};
+	int first = tree->interrupt_cells == 1 ? 1 : 0;
+	int ncells = tree->interrupt_cells == 1 ? 1 : 3;
 	char name[40];
 
 	snprintf(name, sizeof(name), "virtio_mmio@%llx", (unsigned long long)window->base);
 	CHECK_INT(fdt_begin_node(fdt, name), 0);
 	CHECK_INT(fdt_property_string(fdt, "compatible", "virtio,mmio"), 0);
 	zone_tree_reg(fdt, window->base, window->size);
-	CHECK_INT(fdt_property(fdt, "interrupts", interrupt, sizeof(interrupt)), 0);
+	CHECK_INT(fdt_property(fdt, "interrupts", &interrupt[first], ncells * (int)sizeof(fdt32_t)), 0);
 	if (window->status)
 		CHECK_INT(fdt_property(fdt, "status", window->status, (int)strlen(window->status) + 1), 0);
 	CHECK_INT(fdt_end_node(fdt), 0);
@@ -139,11 +142,11 @@ static inline size_t zone_tree_make(const struct zone_tree *tree, void *buffer, 
 	}
 	CHECK_INT(fdt_begin_node(buffer, "intc"), 0);
 	CHECK_INT(fdt_property_string(buffer, "compatible", "arm,gic-v3"), 0);
-	CHECK_INT(fdt_property_u32(buffer, "#interrupt-cells", 3), 0);
+	CHECK_INT(fdt_property_u32(buffer, "#interrupt-cells", tree->interrupt_cells ? tree->interrupt_cells : 3), 0);
 	CHECK_INT(fdt_property_u32(buffer, "phandle", 1), 0);
 	CHECK_INT(fdt_end_node(buffer), 0);
 	for (i = 0; i < tree->nwindows; i++)
-		zone_tree_window_node(buffer, &tree->window[i]);
+		zone_tree_window_node(buffer, tree, &tree->window[i]);
 	CHECK_INT(fdt_end_node(buffer), 0);
 	CHECK_INT(fdt_finish(buffer), 0);
 	return fdt_totalsize(buffer);
