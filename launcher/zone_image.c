@@ -31,6 +31,28 @@ static void complain(struct errors *errors, const struct zone_file *zone, uint32
 		   config_word(word, zone->image[i].path), what);
 }
 
+/* Is there RAM for an image that takes needs bytes from its load address on? Complains if not. */
+static bool check_room(const struct zone_file *zone, uint32_t i, uint64_t needs, struct errors *errors)
+{
+	const struct zone_image *image = &zone->image[i];
+	char range[CONFIG_RANGE_MAX];
+	char size[HUMAN_MAX];
+	char key[ZONE_KEY_MAX];
+	char text[256];
+
+	if (zone_ram_physical(zone, image->load, needs, NULL))
+		return true;
+	if (image->load + (needs - 1) < image->load)
+		snprintf(range, sizeof(range), "all addresses");
+	else
+		config_range(range, image->load, needs);
+	snprintf(text, sizeof(text), "needs %s (%llu bytes), but %s 0x%llx leaves less: %s is not all RAM of the zone",
+		 human_size(size, needs), (unsigned long long)needs, zone_image_load_key(key, i),
+		 (unsigned long long)image->load, range);
+	complain(errors, zone, i, text);
+	return false;
+}
+
 static int read_all(int fd, unsigned char *data, uint64_t size)
 {
 	uint64_t at = 0;
@@ -49,9 +71,10 @@ static int read_all(int fd, unsigned char *data, uint64_t size)
 	return 0;
 }
 
-/* Returns NULL, or what is wrong. */
-static const char *read_file(struct zone_image *image, int fd)
+/* Into memory, unless the zone has no room for it, which is complained about. Returns NULL, or what is wrong. */
+static const char *read_file(struct zone_file *zone, uint32_t i, int fd, struct errors *errors)
 {
+	struct zone_image *image = &zone->image[i];
 	struct stat st;
 	int error;
 
@@ -63,6 +86,8 @@ static const char *read_file(struct zone_image *image, int fd)
 		return "is empty";
 	if (st.st_size > IMAGE_MAX)
 		return "has more than 4 GiB; this is no image";
+	if (!check_room(zone, i, (uint64_t)st.st_size, errors))
+		return NULL;
 	image->data = malloc((size_t)st.st_size);
 	if (!image->data)
 		return "cannot be read: no memory";
@@ -96,7 +121,7 @@ static void read_image(struct zone_file *zone, uint32_t i, struct errors *errors
 		complain(errors, zone, i, text);
 		return;
 	}
-	why = read_file(image, fd);
+	why = read_file(zone, i, fd, errors);
 	if (why)
 		complain(errors, zone, i, why);
 	close(fd);
@@ -202,26 +227,6 @@ static void check_kernel(const struct zone_file *zone, uint64_t *needs, struct e
 	}
 }
 
-static void check_room(const struct zone_file *zone, uint32_t i, uint64_t needs, struct errors *errors)
-{
-	const struct zone_image *image = &zone->image[i];
-	char range[CONFIG_RANGE_MAX];
-	char size[HUMAN_MAX];
-	char key[ZONE_KEY_MAX];
-	char text[256];
-
-	if (zone_ram_physical(zone, image->load, needs, NULL))
-		return;
-	if (image->load + (needs - 1) < image->load)
-		snprintf(range, sizeof(range), "all addresses");
-	else
-		config_range(range, image->load, needs);
-	snprintf(text, sizeof(text), "needs %s (%llu bytes), but %s 0x%llx leaves less: %s is not all RAM of the zone",
-		 human_size(size, needs), (unsigned long long)needs, zone_image_load_key(key, i),
-		 (unsigned long long)image->load, range);
-	complain(errors, zone, i, text);
-}
-
 static void check_overlaps(const struct zone_file *zone, const uint64_t *needs, struct errors *errors)
 {
 	char mine[CONFIG_RANGE_MAX];
@@ -265,7 +270,9 @@ int zone_images_read(struct zone_file *zone, struct errors *errors, struct error
 		needs[i] = image->size;
 		if (i == ZONE_KERNEL)
 			check_kernel(zone, &needs[i], errors, notes);
-		check_room(zone, i, needs[i], errors);
+		/* Files have been held to it; a kernel can need more than its file, and the command line is none. */
+		if (needs[i] != image->size || i == ZONE_CMDLINE)
+			check_room(zone, i, needs[i], errors);
 	}
 	check_overlaps(zone, needs, errors);
 	return errors->count == before ? 0 : -1;

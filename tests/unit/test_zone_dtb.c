@@ -111,6 +111,13 @@ static void test_files(void)
 	unlink("Image");
 	CHECK_INT(mkdir("Image", 0700), 0);
 	check_error("\"./Image\" is not a file");
+	/* A file that does not fit is not even read. */
+	CHECK_INT(rmdir("Image"), 0);
+	launcher_write("Image", "");
+	CHECK_INT(truncate("Image", 0xfc00001), 0);
+	check_error("needs 252 MiB (264241153 bytes), but kernel_load_paddr 0x50400000 leaves less");
+	CHECK_INT(truncate("Image", 1ll << 33), 0);
+	check_error("\"./Image\" has more than 4 GiB; this is no image");
 	/* No image at all is upstream's "null". */
 	ZONE_JSON("./Image", "null", "./zone.dtb", "null");
 	check_files(NULL);
