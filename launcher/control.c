@@ -561,19 +561,21 @@ int control_open(struct control *control, struct errors *errors)
 	return -1;
 }
 
+void control_stop_listening(struct control *control)
+{
+	if (control->listen.fd < 0)
+		return;
+	close(loop_remove(control->supervisor->loop, &control->listen));
+	unlink(control->path);
+}
+
 void control_close(struct control *control)
 {
-	int fd;
-
+	control_stop_listening(control);
 	while (control->clients)
 		client_close(control->clients);
 	if (control->supervisor)
 		loop_clear_timer(control->supervisor->loop, &control->changed);
-	if (control->listen.fd >= 0) {
-		fd = loop_remove(control->supervisor->loop, &control->listen);
-		close(fd);
-		unlink(control->path);
-	}
 	free(control->path);
 	control->path = NULL;
 }

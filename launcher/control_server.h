@@ -28,6 +28,9 @@ struct control {
 
 /* Listens in the run folder; the fields supervisor, end and end_arg are set. 0, or -1 after errors_add(). */
 int control_open(struct control *control, struct errors *errors);
+
+/* Takes the socket away, so that a later launcher can have the run folder; clients stay connected. */
+void control_stop_listening(struct control *control);
 void control_close(struct control *control);
 
 /* A device's state has changed: those who waited for it are answered when the loop comes round. */

@@ -284,7 +284,7 @@ static void launch_close(struct launch *launch)
 {
 	int fd;
 
-	control_close(&launch->control);
+	control_stop_listening(&launch->control);
 	supervisor_finish(&launch->supervisor);
 	errors_finish(&launch->supervisor.missing);
 	loop_remove(&launch->loop, &launch->events);
@@ -292,9 +292,11 @@ static void launch_close(struct launch *launch)
 	if (fd >= 0)
 		close(fd);
 	hv_close(&launch->hv);
-	loop_finish(&launch->loop);
 	logfile_close(&launch->log);
+	/* The end of a client's connection says that the run folder is free. */
 	rundir_close(&launch->run);
+	control_close(&launch->control);
+	loop_finish(&launch->loop);
 }
 
 static enum launch_exit launch_serve(const struct launch_options *options, struct config *config, int report_fd)

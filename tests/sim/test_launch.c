@@ -765,6 +765,8 @@ static void test_log_level(void)
 
 	serve(&rig, 1, NULL);
 	open_disk(&rig, &blk, 0);
+	/* So that it knows of a driver whose reset it can tell of. */
+	check_served(&blk);
 	ASK(&rig, "--log-level", "blk0=debug");
 	guest_blk_close(&blk);
 	rig_await_text(&rig, "blk0.log", " debug reset by the driver");
