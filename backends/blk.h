@@ -83,6 +83,8 @@ struct blk_inline {
 	uint64_t pause_ns; /* how long to do without next time */
 	uint64_t paused_until_ns; /* CLOCK_MONOTONIC */
 	uint64_t clock_ns; /* end of the last one whose time was taken */
+	uint64_t waits; /* voluntary context switches at the last slow one */
+	uint64_t sleeps; /* of the main loop, by then */
 };
 
 struct blk {

@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -66,6 +67,25 @@ static uint64_t inline_now(void)
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
+/*
+ * Has this thread waited since the last call, apart from its own sleeps? What merely took long may have been scheduled
+ * away, by which a busy machine would look like a slow disk.
+ */
+static bool inline_waited(struct blk *blk)
+{
+	uint64_t sleeps = core_load(&blk->backend->region->device.wakeups);
+	struct blk_inline *at_once = &blk->at_once;
+	struct rusage usage;
+	bool waited;
+
+	if (getrusage(RUSAGE_THREAD, &usage) < 0)
+		return true;
+	waited = (uint64_t)usage.ru_nvcsw - at_once->waits > sleeps - at_once->sleeps;
+	at_once->waits = (uint64_t)usage.ru_nvcsw;
+	at_once->sleeps = sleeps;
+	return waited;
+}
+
 void blk_inline_init(struct blk *blk)
 {
 	uint8_t byte;
@@ -74,6 +94,7 @@ void blk_inline_init(struct blk *blk)
 
 	blk->at_once.read_nowait = n >= 0 || errno == EAGAIN;
 	blk->at_once.pause_ns = INLINE_PAUSE_MIN_NS;
+	inline_waited(blk);
 }
 
 static void inline_pause(struct blk_inline *at_once, uint64_t now_ns)
@@ -86,12 +107,10 @@ static void inline_pause(struct blk_inline *at_once, uint64_t now_ns)
 	at_once->slowness = INLINE_SLOWNESS_MAX - INLINE_SLOWNESS_STEP;
 }
 
-/*
- * Being scheduled away looks like blocking, so a single slow operation says little. Nor does it matter that what else
- * was done in this turn since the operation before is counted in.
- */
-static void inline_account(struct blk_inline *at_once, uint64_t begin_ns, uint64_t len)
+/* A single slow operation says little, and what else was done in this turn since the one before is counted in. */
+static void inline_account(struct blk *blk, uint64_t begin_ns, uint64_t len)
 {
+	struct blk_inline *at_once = &blk->at_once;
 	uint64_t end_ns = inline_now();
 	uint64_t took_ns = end_ns - begin_ns;
 
@@ -101,6 +120,8 @@ static void inline_account(struct blk_inline *at_once, uint64_t begin_ns, uint64
 			at_once->pause_ns = INLINE_PAUSE_MIN_NS;
 		return;
 	}
+	if (!inline_waited(blk))
+		return;
 	at_once->slowness += took_ns > INLINE_STALL_NS ? INLINE_SLOWNESS_MAX : INLINE_SLOWNESS_STEP;
 	if (at_once->slowness >= INLINE_SLOWNESS_MAX)
 		inline_pause(at_once, end_ns);
@@ -131,6 +152,6 @@ bool blk_inline_try(struct blk *blk, const struct blk_io *io, int64_t *result)
 	if (begin_ns < at_once->paused_until_ns)
 		return false;
 	*result = blk_io_now(io, 0);
-	inline_account(at_once, begin_ns, io->len);
+	inline_account(blk, begin_ns, io->len);
 	return true;
 }

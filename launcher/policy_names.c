@@ -15,6 +15,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 
@@ -82,6 +83,7 @@ static const struct policy_name policy_names[] = {
 	NAME(SEEK_END),
 	NAME(SEEK_DATA),
 	NAME(SEEK_HOLE),
+	NAME(RUSAGE_THREAD),
 	NAME(RWF_HIPRI),
 	NAME(RWF_DSYNC),
 	NAME(RWF_SYNC),
