@@ -16,6 +16,9 @@
 
 #define ZONE_LOAD_CHUNK (1u << 20)
 
+/* Those that were started and have not been seen to end: each holds the module. Under hv.mutex. */
+static DECLARE_BITMAP(zones_started, HVISOR_ZONES_MAX);
+
 struct hvisor_zone *hvisor_zone_find(u32 id)
 {
 	struct hvisor_zone *zone;
@@ -175,6 +178,47 @@ static int zone_load_chunk(u64 to, const void __user *from, size_t size)
 	return err;
 }
 
+static void zone_set_up(struct hvisor_zone *zone, bool up)
+{
+	if (!zone)
+		return;
+	down_write(&zone->memory_sem);
+	zone->up = up;
+	up_write(&zone->memory_sem);
+}
+
+/* The zone does not run any more: its devices are reset, its memory is taken away from their backends. */
+static void zone_clear(struct hvisor_zone *zone)
+{
+	hvisor_devices_reset(zone);
+	zone_set_up(zone, false);
+	hvisor_devices_revoke(zone);
+}
+
+/* Takes the module's reference of a zone that was started. */
+static void zone_down(u32 id)
+{
+	clear_bit(id, zones_started);
+	module_put(THIS_MODULE);
+	hvisor_event(HVISOR_EVENT_ZONE_DOWN, id);
+}
+
+/*
+ * hvisor tells nobody that a zone has switched itself off: what a shutdown does is done when it is found gone, and
+ * before anything is written to its memory. False: nothing was left of it. Only for a zone that does not run.
+ */
+static bool zone_finish_gone(u32 id)
+{
+	struct hvisor_zone *zone = hvisor_zone_find(id);
+
+	if (id >= HVISOR_ZONES_MAX || !test_bit(id, zones_started))
+		return false;
+	if (zone)
+		zone_clear(zone);
+	zone_down(id);
+	return true;
+}
+
 int hvisor_zone_load(const struct hvisor_zone_load *arg)
 {
 	struct hvisor_memory range = {
@@ -194,6 +238,7 @@ int hvisor_zone_load(const struct hvisor_zone_load *arg)
 	err = zone_runs(arg->zone);
 	if (err)
 		return err < 0 ? err : -EBUSY;
+	zone_finish_gone(arg->zone);
 	while (done < arg->size) {
 		size = min_t(u64, arg->size - done, ZONE_LOAD_CHUNK);
 		err = zone_load_chunk(arg->zone0_ipa + done, u64_to_user_ptr(arg->data + done), size);
@@ -205,15 +250,6 @@ int hvisor_zone_load(const struct hvisor_zone_load *arg)
 		done += size;
 	}
 	return 0;
-}
-
-static void zone_set_up(struct hvisor_zone *zone, bool up)
-{
-	if (!zone)
-		return;
-	down_write(&zone->memory_sem);
-	zone->up = up;
-	up_write(&zone->memory_sem);
 }
 
 int hvisor_zone_start(const struct hvisor_zone_start *arg)
@@ -235,6 +271,7 @@ int hvisor_zone_start(const struct hvisor_zone_start *arg)
 		kfree(config);
 		return -EINVAL;
 	}
+	zone_finish_gone(arg->zone);
 	/* While a zone runs somebody has to answer it: that is this module. */
 	__module_get(THIS_MODULE);
 	zone_set_up(zone, true);
@@ -243,6 +280,7 @@ int hvisor_zone_start(const struct hvisor_zone_start *arg)
 		zone_set_up(zone, false);
 		module_put(THIS_MODULE);
 	} else {
+		set_bit(arg->zone, zones_started);
 		hvisor_event(HVISOR_EVENT_ZONE_UP, arg->zone);
 	}
 	kfree(config);
@@ -284,8 +322,10 @@ int hvisor_zone_shutdown(u32 id)
 	if (id == 0 || id >= HVISOR_ZONES_MAX)
 		return -EINVAL;
 	err = zone_runs(id);
-	if (err <= 0)
-		return err ? err : -ENOENT;
+	if (err < 0)
+		return err;
+	if (err == 0)
+		return zone_finish_gone(id) ? 0 : -ENOENT;
 	if (zone) {
 		zone->stopping = true;
 		err = hvisor_drain_remap();
@@ -305,8 +345,7 @@ int hvisor_zone_shutdown(u32 id)
 	}
 	if (err < 0)
 		return err;
-	module_put(THIS_MODULE);
-	hvisor_event(HVISOR_EVENT_ZONE_DOWN, id);
+	zone_down(id);
 	return 0;
 }
 
