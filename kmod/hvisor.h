@@ -104,6 +104,8 @@ struct hvisor_dev {
 	struct list_head irq_node;
 	enum hvisor_irq_state irq_state;
 	u64 irq_seen;			/* model.irq_acknowledges at the injection */
+	u64 irq_since;			/* when it was injected, ns */
+	u64 irq_first;			/* until the first repetition, ns */
 	unsigned int irq_tries;
 	struct hrtimer irq_timer;
 

@@ -6,6 +6,11 @@
  * a time; the others wait for a driver to look at InterruptStatus, which the register model sees. And stock hvisor
  * loses interrupts (an injection while the same interrupt is active is dropped), so one that nobody looked at is
  * injected again, a bounded number of times at growing intervals. A repeated interrupt is harmless to a driver.
+ *
+ * When to repeat it depends on the machine: a driver looks within microseconds on silicon, but within many milliseconds
+ * on an emulated CPU that shares its host. So the interval follows what the driver takes, as TCP's retransmission timer
+ * does: at least twice the time of the last answer, falling slowly, and twice as long after each repetition, because
+ * nobody can tell whether the answer behind that was to the first or to the second interrupt.
  */
 #include <linux/module.h>
 
@@ -14,7 +19,10 @@
 
 #define IRQ_OUTSTANDING_MAX 6	/* of a zone; hvisor's limit is 8 for a CPU */
 #define IRQ_TRIES_MAX 10
-#define IRQ_FIRST_NS 1000000	/* until the first repetition, doubled with each */
+#define IRQ_FIRST_MIN 1000000ull	/* ns, until the first repetition; doubled with each */
+#define IRQ_FIRST_MAX 64000000ull
+#define IRQ_FIRST_START 10000000ull
+#define IRQ_AGAIN_MAX 1000000000ull
 
 static void irq_push(u32 zone, u32 irq)
 {
@@ -33,10 +41,24 @@ static void irq_inject(struct hvisor_dev *dev)
 	dev->irq_state = HVISOR_IRQ_INJECTED;
 	dev->irq_seen = READ_ONCE(dev->model.irq_acknowledges);
 	dev->irq_tries = 0;
+	dev->irq_since = ktime_get_ns();
 	dev->interrupts++;
 	dev->zone->outstanding++;
 	irq_push(dev->desc.zone, dev->desc.irq);
-	hrtimer_start(&dev->irq_timer, ns_to_ktime(IRQ_FIRST_NS), HRTIMER_MODE_REL_SOFT);
+	hrtimer_start(&dev->irq_timer, ns_to_ktime(dev->irq_first), HRTIMER_MODE_REL_SOFT);
+}
+
+/* Under zone->irq_lock: the driver has looked. */
+static void irq_learn(struct hvisor_dev *dev)
+{
+	u64 taken = ktime_get_ns() - dev->irq_since;
+	u64 first = dev->irq_first;
+
+	if (dev->irq_tries)
+		first *= 2;
+	else
+		first = max(first - first / 8, 2 * taken);
+	dev->irq_first = clamp(first, IRQ_FIRST_MIN, IRQ_FIRST_MAX);
 }
 
 /* Under zone->irq_lock: the device's interrupt is no longer outstanding; the next may go. */
@@ -59,14 +81,22 @@ static bool irq_is_seen(const struct hvisor_dev *dev)
 	return dev->irq_seen != READ_ONCE(dev->model.irq_acknowledges);
 }
 
+/* Under zone->irq_lock. */
+static void irq_done_if_seen(struct hvisor_dev *dev)
+{
+	if (dev->irq_state != HVISOR_IRQ_INJECTED || !irq_is_seen(dev))
+		return;
+	irq_learn(dev);
+	irq_done(dev);
+}
+
 void hvisor_irq_raise(struct hvisor_dev *dev)
 {
 	struct hvisor_zone *zone = dev->zone;
 	unsigned long flags;
 
 	spin_lock_irqsave(&zone->irq_lock, flags);
-	if (dev->irq_state == HVISOR_IRQ_INJECTED && irq_is_seen(dev))
-		irq_done(dev);
+	irq_done_if_seen(dev);
 	if (dev->irq_state == HVISOR_IRQ_IDLE && READ_ONCE(zone->up)) {
 		if (zone->outstanding < IRQ_OUTSTANDING_MAX) {
 			irq_inject(dev);
@@ -83,8 +113,7 @@ void hvisor_irq_check(struct hvisor_dev *dev)
 	unsigned long flags;
 
 	spin_lock_irqsave(&dev->zone->irq_lock, flags);
-	if (dev->irq_state == HVISOR_IRQ_INJECTED && irq_is_seen(dev))
-		irq_done(dev);
+	irq_done_if_seen(dev);
 	spin_unlock_irqrestore(&dev->zone->irq_lock, flags);
 }
 
@@ -96,13 +125,14 @@ static enum hrtimer_restart irq_timer(struct hrtimer *timer)
 	unsigned long flags;
 
 	spin_lock_irqsave(&dev->zone->irq_lock, flags);
-	if (dev->irq_state == HVISOR_IRQ_INJECTED) {
-		if (irq_is_seen(dev) || !pending || ++dev->irq_tries > IRQ_TRIES_MAX || !READ_ONCE(dev->zone->up)) {
+	irq_done_if_seen(dev);
+	if (dev->irq_state == HVISOR_IRQ_INJECTED && !hrtimer_is_queued(timer)) {
+		if (!pending || ++dev->irq_tries > IRQ_TRIES_MAX || !READ_ONCE(dev->zone->up)) {
 			irq_done(dev);
 		} else {
 			dev->interrupts_again++;
 			irq_push(dev->desc.zone, dev->desc.irq);
-			hrtimer_forward_now(timer, ns_to_ktime((u64)IRQ_FIRST_NS << dev->irq_tries));
+			hrtimer_forward_now(timer, ns_to_ktime(min(dev->irq_first << dev->irq_tries, IRQ_AGAIN_MAX)));
 			restart = HRTIMER_RESTART;
 		}
 	}
@@ -113,6 +143,7 @@ static enum hrtimer_restart irq_timer(struct hrtimer *timer)
 void hvisor_irq_init(struct hvisor_dev *dev)
 {
 	INIT_LIST_HEAD(&dev->irq_node);
+	dev->irq_first = IRQ_FIRST_START;
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 13, 0)
 	hrtimer_setup(&dev->irq_timer, irq_timer, CLOCK_MONOTONIC, HRTIMER_MODE_REL_SOFT);
 #else
