@@ -54,7 +54,7 @@ TOOLS := $(call program,$(SIM_MAINS) $(BENCH_MAINS))
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all programs tests test demo bench check format install uninstall clean deps help
+.PHONY: all programs tests test test-vm demo bench check format install uninstall clean deps help
 
 all: programs
 programs: $(PROGRAMS)
@@ -63,6 +63,7 @@ tests: programs $(TESTS) $(TOOLS)
 help:
 	@echo "make                 build the programs into $(BUILD)/"
 	@echo "make test            build and run all tests        (make test ONLY=name: those whose name has it)"
+	@echo "make test-vm         boot Linux above a hypervisor in QEMU, and run the tests there"
 	@echo "make demo            a guest's disk served, its backend killed in the middle"
 	@echo "make bench           measure against the limits and the peers, into $(BUILD)/bench.json"
 	@echo "make check           format, static analysis, licences"
@@ -128,6 +129,14 @@ test:
 	@./tests/install-packages
 	@$(MAKE) --no-print-directory tests
 	@./tests/run $(if $(ONLY),--only $(ONLY)) $(TESTS)
+
+# Into VM_BUILD; HVISOR=, KERNEL=, MODULES= and HVISOR_VM_CACHE= as tests/vm/README.md has them.
+VM_BUILD ?= build-vm
+export VM_BUILD HVISOR KERNEL MODULES HVISOR_VM_CACHE KDIR
+test-vm:
+	@./tests/install-packages build test cross vm
+	@./tests/vm/build
+	@./tests/run $(if $(ONLY),--only $(ONLY)) tests/vm/test
 
 demo:
 	@./tests/install-packages

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Register accesses of a zone, through /dev/mem.
+ * usage: registers hammer ADDRESS COUNT    COUNT random accesses from each CPU to a window that no device claims
+ *        registers time ADDRESS COUNT US   the times of COUNT reads of 32 bits, with pauses of US between
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <sched.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define WINDOW 0x200u
+#define COUNT_MAX 100000
+
+static volatile uint8_t *window_map(uint64_t address)
+{
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+	int fd = open("/dev/mem", O_RDWR | O_SYNC);
+	uint8_t *at;
+
+	if (fd < 0) {
+		perror("/dev/mem");
+		exit(1);
+	}
+	at = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)(address & ~(page - 1)));
+	if (at == MAP_FAILED) {
+		perror("/dev/mem: mmap");
+		exit(1);
+	}
+	return at + (address & (page - 1));
+}
+
+/* In assembly: an addressing mode that changes a register could not be passed on by a hypervisor. */
+static uint64_t register_read(const volatile uint8_t *at, unsigned int size)
+{
+	uint64_t value;
+
+	switch (size) {
+	case 1:
+		__asm__ volatile("ldrb %w0, [%1]" : "=r"(value) : "r"(at) : "memory");
+		break;
+	case 2:
+		__asm__ volatile("ldrh %w0, [%1]" : "=r"(value) : "r"(at) : "memory");
+		break;
+	case 4:
+		__asm__ volatile("ldr %w0, [%1]" : "=r"(value) : "r"(at) : "memory");
+		break;
+	default:
+		__asm__ volatile("ldr %0, [%1]" : "=r"(value) : "r"(at) : "memory");
+		break;
+	}
+	return value;
+}
+
+static void register_write(volatile uint8_t *at, unsigned int size, uint64_t value)
+{
+	switch (size) {
+	case 1:
+		__asm__ volatile("strb %w0, [%1]" : : "r"(value), "r"(at) : "memory");
+		break;
+	case 2:
+		__asm__ volatile("strh %w0, [%1]" : : "r"(value), "r"(at) : "memory");
+		break;
+	case 4:
+		__asm__ volatile("str %w0, [%1]" : : "r"(value), "r"(at) : "memory");
+		break;
+	default:
+		__asm__ volatile("str %0, [%1]" : : "r"(value), "r"(at) : "memory");
+		break;
+	}
+}
+
+static void pin(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	if (sched_setaffinity(0, sizeof(set), &set) != 0) {
+		perror("sched_setaffinity");
+		exit(1);
+	}
+}
+
+static int hammer_from(int cpu, volatile uint8_t *window, unsigned long count)
+{
+	unsigned int seed = (unsigned int)cpu + 1;
+	unsigned long wrong = 0;
+	unsigned long n;
+
+	pin(cpu);
+	for (n = 0; n < count; n++) {
+		unsigned int size = 1u << rand_r(&seed) % 4;
+		unsigned int at = (unsigned int)rand_r(&seed) % (WINDOW / size) * size;
+
+		if (rand_r(&seed) % 2)
+			register_write(window + at, size, (uint64_t)rand_r(&seed) << 32 | (unsigned int)rand_r(&seed));
+		else if (register_read(window + at, size) != 0)
+			wrong++;
+	}
+	printf("CPU %d: %lu accesses, %lu reads that were not 0\n", cpu, count, wrong);
+	fflush(stdout);
+	return wrong != 0;
+}
+
+static int hammer(uint64_t address, unsigned long count)
+{
+	volatile uint8_t *window = window_map(address);
+	int cpus = (int)sysconf(_SC_NPROCESSORS_ONLN);
+	int failed = cpus < 2;
+	int status;
+	int cpu;
+
+	for (cpu = 0; cpu < cpus; cpu++) {
+		pid_t pid = fork();
+
+		if (pid == 0)
+			exit(hammer_from(cpu, window, count));
+		failed |= pid < 0;
+	}
+	while (wait(&status) > 0)
+		failed |= status != 0;
+	return failed;
+}
+
+static uint64_t counter(void)
+{
+	uint64_t value;
+
+	__asm__ volatile("isb; mrs %0, cntvct_el0; isb" : "=r"(value) : : "memory");
+	return value;
+}
+
+static int compare(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a;
+	uint64_t y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static int take_times(uint64_t address, unsigned long count, useconds_t pause)
+{
+	volatile uint8_t *window = window_map(address);
+	static uint64_t times[COUNT_MAX];
+	uint64_t frequency;
+	unsigned long n;
+
+	__asm__ volatile("mrs %0, cntfrq_el0" : "=r"(frequency));
+	pin(1);
+	mlockall(MCL_CURRENT);
+	for (n = 0; n < count; n++) {
+		uint64_t begin;
+
+		if (pause)
+			usleep(pause);
+		begin = counter();
+		register_read(window, 4);
+		times[n] = counter() - begin;
+	}
+	qsort(times, count, sizeof(times[0]), compare);
+	printf("%.1f %.1f %.1f\n", 1e6 * (double)times[0] / (double)frequency,
+	       1e6 * (double)times[count / 2] / (double)frequency,
+	       1e6 * (double)times[count * 99 / 100] / (double)frequency);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	uint64_t address = argc > 2 ? strtoull(argv[2], NULL, 0) : 0;
+	unsigned long count = argc > 3 ? strtoul(argv[3], NULL, 0) : 0;
+
+	if (argc == 4 && strcmp(argv[1], "hammer") == 0)
+		return hammer(address, count);
+	if (argc == 5 && strcmp(argv[1], "time") == 0 && count > 0 && count <= COUNT_MAX)
+		return take_times(address, count, (useconds_t)strtoul(argv[4], NULL, 0));
+	fprintf(stderr, "usage: registers hammer ADDRESS COUNT\n       registers time ADDRESS COUNT US\n");
+	return 2;
+}

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: MIT
+# shellcheck shell=sh disable=SC2034,SC2154 # shared with the files that read this one
+# What the tests in root Linux share. Each test is a function test_NAME_WITH_UNDERSCORES that returns 0 or says what
+# is wrong with wrong(); the tests of a machine run one after the other.
+share=/share
+work=/tmp/work
+image=$work/zone1.ext4
+mail_at=16384 # block, behind the file system: see guest/agent.c
+mail_number=0
+failed=0
+window_unused=0xa003600
+window_blk=0xa003c00
+
+export PATH="$share/bin:$PATH"
+
+# wrong WORDS: the test that runs has failed. Always false, so that "|| wrong ..." and "wrong ...; return" both do.
+wrong() {
+	echo "# $*" >&3
+	return 1
+}
+
+# run_test NAME
+run_test() {
+	begin=$(cut -d ' ' -f 1 /proc/uptime)
+	if "test_$(echo "$1" | tr - _)"; then
+		echo "ok $1"
+	else
+		echo "not ok $1"
+		failed=1
+	fi
+	echo "# $1: $(cut -d ' ' -f 1 /proc/uptime | awk -v b="$begin" '{ printf "%.1f", $1 - b }') s"
+}
+
+# wait_for SECONDS COMMAND...: until the command is true
+wait_for() {
+	end=$(($(cut -d . -f 1 /proc/uptime) + $1))
+	shift
+	until "$@"; do
+		[ "$(cut -d . -f 1 /proc/uptime)" -lt $end ] || return 1
+		usleep 50000
+	done
+}
+
+# must_fail WORDS COMMAND...: the command fails and says WORDS
+must_fail() {
+	words=$1
+	shift
+	if "$@" >/tmp/must_fail 2>&1; then
+		wrong "$*: succeeded"
+		return
+	fi
+	grep -qF -- "$words" /tmp/must_fail || wrong "$*: does not say \"$words\" but: $(cat /tmp/must_fail)"
+}
+
+module_load() {
+	insmod $share/hvisor.ko "$@" || wrong "insmod failed"
+}
+
+launcher_start() {
+	hvisor-launch --program-dir $share/bin --policy-dir $share/policy --daemon $work/virtio_cfg.json ||
+		wrong "hvisor-launch: $?"
+}
+
+launcher_stop() {
+	hvisor-launch --stop || wrong "hvisor-launch --stop: $?"
+}
+
+# status KEY: of blk0
+status() {
+	hvisor-launch --status blk0 | awk -v key="$1" '$1 == key { print $2 }'
+}
+
+launcher_pid() {
+	pidof hvisor-launch
+}
+
+# status_passes KEY N: is the number above N?
+status_passes() {
+	[ "$(status "$1")" -gt "$2" ]
+}
+
+zone_list_has() {
+	hvisor zone list | grep -q '^| *1 |'
+}
+
+zone_start() {
+	mail_send true
+	hvisor zone start --virtio $work/virtio_cfg.json $work/zone1_linux.json || wrong "hvisor zone start: $?"
+}
+
+zone_shutdown() {
+	hvisor zone shutdown -id 1 || wrong "hvisor zone shutdown: $?"
+}
+
+# copy FROM TO: in larger pieces than cp, each of which is a message to the host
+copy() {
+	dd if="$1" of="$2" bs=256k 2>/dev/null || wrong "$2 cannot be written"
+}
+
+# A new disk for the zone.
+disk_make() {
+	copy $share/zone1.ext4 $image
+}
+
+mail_read() {
+	dd if=$image bs=4096 skip=$((mail_at + $1)) count="$2" 2>/dev/null
+}
+
+mail_answered() {
+	mail_read 1 1 | tr -d '\000' >/tmp/answer
+	IFS=' ' read -r answer_number answer_status answer_size answer_again </tmp/answer
+	[ "$answer_number" = "$mail_number" ] && [ "$answer_again" = "$mail_number" ]
+}
+
+mail_send() {
+	mail_number=$((mail_number + 1))
+	printf '%s|%s|%s\n' $mail_number "$1" $mail_number |
+		dd of=$image bs=4096 seek=$mail_at count=1 conv=sync,notrunc 2>/dev/null
+}
+
+# mail_result SECONDS: what the guest's command printed, and its status
+mail_result() {
+	wait_for "$1" mail_answered || {
+		wrong "the guest does not answer within $1 s"
+		return 1
+	}
+	mail_read 2 $(((answer_size + 4095) / 4096)) | head -c "$answer_size"
+	return "$answer_status"
+}
+
+# guest COMMAND: has the guest's shell run it
+guest() {
+	mail_send "$1"
+	mail_result 60
+}
+
+guest_is_up() {
+	mail_result 90 || wrong "the guest does not come up"
+}
+
+guest_load_start() {
+	guest 'rm -f /tmp/stop; (load /load /tmp/stop >/tmp/load; echo "status $?" >>/tmp/load) >/dev/null 2>&1 &' ||
+		wrong "the load cannot be started"
+}
+
+guest_load_check() {
+	guest 'touch /tmp/stop; until grep -q status /tmp/load; do usleep 50000; done; cat /tmp/load; grep -q "status 0" /tmp/load'
+}
+
+# The kernel of the guest has nothing to complain about.
+guest_dmesg_is_clean() {
+	guest 'dmesg' >/tmp/guest.dmesg || return
+	[ -s /tmp/guest.dmesg ] || wrong "the guest's dmesg is empty" || return
+	! grep -E 'I/O error|EXT4-fs (error|warning)|WARNING:|BUG:|Oops|Call trace|blocked for more|rcu.*stall' \
+		/tmp/guest.dmesg >&3 || wrong "the guest's kernel complains"
+}
+
+# wakeup interrupts that root has got so far
+wakeups() {
+	awk '/hvisor/ { print $2 + $3 }' /proc/interrupts
+}
+
+wakeups_pass() {
+	[ "$(wakeups)" -gt "$1" ]
+}
+
+# Root's kernel has nothing to complain about.
+test_root_kernel_is_well() {
+	dmesg >/tmp/dmesg
+	! grep -E 'WARNING|BUG|Oops|Call trace|lockdep|INFO:|possible .*(deadlock|recursive)|rcu.*stall|refcount_t|KASAN|UBSAN|hvisor: .*(never|no memory)' \
+		/tmp/dmesg >&3 || wrong "see above, from root's dmesg"
+}
+
+# What each machine begins with.
+setup() {
+	cp $share/lib/* /lib/ 2>/dev/null
+	mkdir -p /var/log $work
+	copy $share/zone1-image $work/zone1-image
+	cp $share/zone1.dtb $share/*.json $work/
+	disk_make
+	cd $work || return
+}
