@@ -321,7 +321,7 @@ static void test_ring_restrictions(void)
 
 static const struct test tests[] = {
 	{"blk_engine_nowait", test_nowait, 0}, {"blk_engine_slow", test_slow, 0},
-	{"blk_engine_busy", test_busy, 0},    {"blk_engine_never", test_never, 0},
+	{"blk_engine_busy", test_busy, 0},     {"blk_engine_never", test_never, 0},
 	{"blk_engine_ring", test_ring, 0},     {"blk_engine_ring_restrictions", test_ring_restrictions, 0},
 };
 
