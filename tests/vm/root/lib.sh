@@ -128,7 +128,7 @@ mail_result() {
 	return "$answer_status"
 }
 
-# guest COMMAND: has the guest's shell run it
+# guest COMMAND: has the guest's shell run it. Not in $(...): the number of the message would be lost with the subshell.
 guest() {
 	mail_send "$1"
 	mail_result 60
