@@ -395,7 +395,7 @@ static void test_hopeless(void)
 	rig_finish(&rig);
 }
 
-/* A device that cannot start for now does not stop the others, and is served as soon as it can be. */
+/* A device that cannot start yet does not stop the others, and is served as soon as it can be. */
 static void test_image_goes_and_comes(void)
 {
 	struct guest_blk blk[2];
