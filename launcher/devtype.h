@@ -6,7 +6,7 @@
 #include "config.h"
 #include "errors.h"
 
-#define DEVTYPE_FILES_MAX 4
+#define DEVTYPE_FILES_MAX 8
 #define DEVTYPE_ARGS_MAX 16
 
 /* What a backend gets beside the descriptors that all get. */

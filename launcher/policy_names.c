@@ -40,6 +40,10 @@ static const struct policy_name policy_names[] = {
 	{"DEVICE1", BACKEND_FD_DEVICE + 1},
 	{"DEVICE2", BACKEND_FD_DEVICE + 2},
 	{"DEVICE3", BACKEND_FD_DEVICE + 3},
+	{"DEVICE4", BACKEND_FD_DEVICE + 4},
+	{"DEVICE5", BACKEND_FD_DEVICE + 5},
+	{"DEVICE6", BACKEND_FD_DEVICE + 6},
+	{"DEVICE7", BACKEND_FD_DEVICE + 7},
 	{"RING", BACKEND_FD_RING},
 	/* mmap, mprotect, mremap, madvise */
 	NAME(PROT_NONE),
