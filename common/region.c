@@ -119,3 +119,26 @@ void region_config_recover(struct queue_region *region)
 		} while (core_load(&from[i]) != byte);
 	}
 }
+
+void region_state_read(const struct queue_region *region, void *bytes, core_u32 len)
+{
+	const core_u8 *from = region->state.copy[core_load(&region->state.gen) & 1];
+	core_u8 *to = bytes;
+	core_u32 i;
+
+	for (i = 0; i < len && i < REGION_STATE_MAX; i++)
+		to[i] = core_load(&from[i]);
+}
+
+/* Nobody but the successor reads the copies, so the one that is not in force need not follow. */
+void region_state_update(struct queue_region *region, const void *bytes, core_u32 len)
+{
+	core_u32 gen = core_load(&region->state.gen);
+	core_u8 *to = region->state.copy[(gen + 1) & 1];
+	const core_u8 *from = bytes;
+	core_u32 i;
+
+	for (i = 0; i < len && i < REGION_STATE_MAX; i++)
+		core_store(&to[i], from[i]);
+	core_store_release(&region->state.gen, gen + 1);
+}

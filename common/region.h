@@ -11,7 +11,7 @@
  *   device, config  the backend. The model stores bytes of config which the driver may write; it stores 0 into
  *                   device.needs_reset when a reset is done, and quiesce_ack for a new backend.
  *   control         the launcher.
- *   journals        the backend.
+ *   state, journals the backend.
  *
  * A backend is untrusted: whatever the model or the launcher reads here is a number to show or a bit to test, and is
  * never used as an index, a length, a pointer or a loop bound. All numbers are in the machine's byte order, except
@@ -23,12 +23,13 @@
 #include "core_os.h"
 
 #define REGION_MAGIC 0x51525648u /* "HVRQ" */
-#define REGION_VERSION 1u
+#define REGION_VERSION 2u
 
 #define REGION_PAGE 4096u
 #define REGION_QUEUES_MAX 64u
 #define REGION_QUEUE_SIZE_MAX 1024u
 #define REGION_CONFIG_MAX 256u
+#define REGION_STATE_MAX 1504u
 
 /* doorbell.events: why the backend is called besides a notified queue. */
 #define REGION_EV_STATUS (1u << 0) /* status, a queue's readiness or quiesce_seq changed */
@@ -72,7 +73,8 @@ struct region_driver {
 	 */
 	core_u32 quiesce_seq;
 	core_u64 features; /* accepted by the driver, fixed once FEATURES_OK is in status */
-	core_u32 pad[12];
+	core_u32 resets; /* how many resets were done: state that a driver made belongs to one number of these */
+	core_u32 pad[11];
 	struct region_queue queue[REGION_QUEUES_MAX];
 };
 
@@ -118,6 +120,16 @@ struct region_control {
 	core_u32 pad[12];
 };
 
+/*
+ * What a device type has to remember over the deaths of its backends, of a layout of its own; zeroes at first. As with
+ * config, gen & 1 names the copy in force.
+ */
+struct region_state {
+	core_u32 gen;
+	core_u32 pad[15];
+	core_u8 copy[2][REGION_STATE_MAX];
+};
+
 struct queue_region {
 	struct region_head head;
 	struct region_doorbell doorbell;
@@ -125,7 +137,7 @@ struct queue_region {
 	struct region_control control;
 	struct region_device device;
 	core_u8 config[2][REGION_CONFIG_MAX];
-	core_u8 pad[3072];
+	struct region_state state;
 	struct region_driver driver; /* at REGION_PAGE, 4160 bytes */
 	core_u8 pad2[4032];
 	/* the journals follow, at REGION_JOURNALS */
@@ -136,6 +148,7 @@ struct queue_region {
 CORE_ASSERT(sizeof(struct region_head) == 64);
 CORE_ASSERT(sizeof(struct region_queue) == 64);
 CORE_ASSERT(sizeof(struct region_device) == 256);
+CORE_ASSERT(sizeof(struct region_state) == 3072);
 CORE_ASSERT(offsetof(struct queue_region, driver) == REGION_PAGE);
 CORE_ASSERT(sizeof(struct queue_region) == REGION_JOURNALS);
 
@@ -201,6 +214,14 @@ bool region_open(const struct queue_region *region, core_u32 size, struct region
  * are not to be changed in this way except by a value that it wrote itself. Raises no interrupt.
  */
 void region_config_update(struct queue_region *region, core_u32 offset, const void *bytes, core_u32 len);
+
+/*
+ * For the backend: the first len bytes of state (at most REGION_STATE_MAX), which it takes at its start with
+ * region_state_read() and changes as a whole. Whatever moment it dies at, its successor reads either the old or the new
+ * ones. They may be anything: they are a predecessor's.
+ */
+void region_state_read(const struct queue_region *region, void *bytes, core_u32 len);
+void region_state_update(struct queue_region *region, const void *bytes, core_u32 len);
 
 /* For a backend that starts: ends a region_config_update() which a dead predecessor began. */
 void region_config_recover(struct queue_region *region);

@@ -53,6 +53,7 @@ static void vmmio_publish_status(struct vmmio_dev *dev)
 	struct region_driver *shared = &dev->region->driver;
 	core_u32 status = dev->reset_pending ? 0 : dev->status;
 
+	core_store(&shared->resets, dev->resets);
 	core_store(&shared->features, status & VMMIO_S_FEATURES_OK ? dev->driver_features : 0);
 	core_store_release(&shared->status, status);
 	core_store_release(&shared->quiesce_seq, dev->quiesce_seq);
@@ -123,6 +124,7 @@ static void vmmio_finish_reset(struct vmmio_dev *dev)
 
 	dev->reset_pending = false;
 	dev->faulty = false;
+	dev->resets++;
 	dev->status = 0;
 	dev->device_features_sel = 0;
 	dev->driver_features_sel = 0;

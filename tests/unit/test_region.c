@@ -97,7 +97,7 @@ static void test_open_finds_what_init_laid_out(void)
 		config[i] = (core_u8)(i + 1);
 	region_init(region, &usual, config);
 	CHECK_INT(region->head.magic, 0x51525648);
-	CHECK_INT(region->head.version, 1);
+	CHECK_INT(region->head.version, 2);
 	CHECK_MEM(region->config[0], config, sizeof(config));
 	CHECK_MEM(region->config[1], config, sizeof(config));
 	CHECK_INT(region->config[0][60], 0);
@@ -119,7 +119,7 @@ static void test_open_refuses(void)
 	} wrong[] = {
 		{offsetof(struct region_head, magic), 0x48565251u},
 		{offsetof(struct region_head, version), 0},
-		{offsetof(struct region_head, version), 2},
+		{offsetof(struct region_head, version), 1},
 		{offsetof(struct region_head, size), 0},
 		{offsetof(struct region_head, size), 4096},
 		{offsetof(struct region_head, size), 0xfffff000u},
@@ -188,8 +188,19 @@ static void test_config_update(void)
 	CHECK_MEM(region->config[1], before, sizeof(before));
 }
 
+static void update_config(struct queue_region *region, const core_u8 *bytes, core_u32 len)
+{
+	region_config_update(region, 0, bytes, len);
+}
+
+static void update_state(struct queue_region *region, const core_u8 *bytes, core_u32 len)
+{
+	region_state_update(region, bytes, len);
+}
+
 /* Lets a child run an update, and kills it after n instructions. */
-static void die_in_update(struct queue_region *region, const core_u8 *bytes, core_u32 len, core_u32 n)
+static void die_in_update(void (*update)(struct queue_region *, const core_u8 *, core_u32), struct queue_region *region,
+			  const core_u8 *bytes, core_u32 len, core_u32 n)
 {
 	pid_t pid = fork();
 	int status;
@@ -199,7 +210,7 @@ static void die_in_update(struct queue_region *region, const core_u8 *bytes, cor
 	if (pid == 0) {
 		ptrace(PTRACE_TRACEME, 0, NULL, NULL);
 		raise(SIGSTOP);
-		region_config_update(region, 0, bytes, len);
+		update(region, bytes, len);
 		_exit(0);
 	}
 	CHECK_INT(waitpid(pid, &status, 0), pid);
@@ -230,7 +241,7 @@ static void test_config_update_killed_anywhere(void)
 	for (n = 1; !ended; n++) {
 		region->device.config_gen = n;
 		region_init(region, &usual, initial);
-		die_in_update(region, new_bytes, sizeof(new_bytes), n);
+		die_in_update(update_config, region, new_bytes, sizeof(new_bytes), n);
 		seen = region->config[region->device.config_gen & 1];
 		if (memcmp(region->config[0], region->config[1], REGION_CONFIG_MAX) != 0)
 			differed++;
@@ -304,6 +315,60 @@ static void test_config_update_seen_whole(void)
 	CHECK_INT(pthread_join(thread, NULL), 0);
 }
 
+static void test_state(void)
+{
+	struct queue_region *region = map_region(&usual);
+	core_u8 bytes[REGION_STATE_MAX] = {0};
+	core_u8 seen[REGION_STATE_MAX + 8];
+	core_u32 i;
+
+	region_init(region, &usual, bytes);
+	memset(seen, 7, sizeof(seen));
+	region_state_read(region, seen, REGION_STATE_MAX);
+	CHECK_MEM(seen, bytes, REGION_STATE_MAX);
+	for (i = 0; i < sizeof(bytes); i++)
+		bytes[i] = (core_u8)test_random();
+	region_state_update(region, bytes, REGION_STATE_MAX);
+	region_state_read(region, seen, REGION_STATE_MAX);
+	CHECK_MEM(seen, bytes, REGION_STATE_MAX);
+	/* the generation goes on over its largest value */
+	region->state.gen = 0xffffffffu;
+	region_state_update(region, bytes + 1, 100);
+	region_state_read(region, seen, 100);
+	CHECK_MEM(seen, bytes + 1, 100);
+	CHECK_INT(region->state.gen, 0);
+	/* neither reads nor writes beyond the area */
+	memset(seen, 7, sizeof(seen));
+	region_state_read(region, seen, sizeof(seen));
+	for (i = REGION_STATE_MAX; i < sizeof(seen); i++)
+		CHECK_INT(seen[i], 7);
+	region_state_update(region, seen, sizeof(seen));
+	CHECK_INT(region->driver.status, 0);
+}
+
+/* A backend that dies at any instruction of a change leaves its successor all of the old state or all of the new. */
+static void test_state_update_killed_anywhere(void)
+{
+	static const core_u8 old_bytes[6] = {1, 1, 1, 1, 1, 1};
+	static const core_u8 new_bytes[6] = {2, 2, 2, 2, 2, 2};
+	struct queue_region *region = map_region(&usual);
+	core_u8 seen[6];
+	core_u32 saw_old = 0;
+	core_u32 n;
+
+	for (n = 1;; n++) {
+		region_state_update(region, old_bytes, sizeof(old_bytes));
+		die_in_update(update_state, region, new_bytes, sizeof(new_bytes), n);
+		region_state_read(region, seen, sizeof(seen));
+		if (seen[0] == 2)
+			break;
+		CHECK_MEM(seen, old_bytes, sizeof(old_bytes));
+		saw_old++;
+	}
+	CHECK_MEM(seen, new_bytes, sizeof(new_bytes));
+	CHECK(saw_old > 10);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct test tests[] = {
@@ -314,6 +379,8 @@ int main(int argc, char **argv)
 		{"region_config_update", test_config_update, 0},
 		{"region_config_update_killed_anywhere", test_config_update_killed_anywhere, 0},
 		{"region_config_update_seen_whole", test_config_update_seen_whole, 0},
+		{"region_state", test_state, 0},
+		{"region_state_update_killed_anywhere", test_state_update_killed_anywhere, 0},
 	};
 
 	return test_main(argc, argv, tests, sizeof(tests) / sizeof(tests[0]));

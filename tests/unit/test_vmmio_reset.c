@@ -5,8 +5,10 @@
 static void test_reset_without_backend(void)
 {
 	struct machine m;
+	core_u32 resets;
 
 	start(&m, false);
+	resets = m.region->driver.resets;
 	m.region->irq.interrupt_status = 3;
 	wr(&m, VMMIO_QUEUE_SEL, 64);
 	wr(&m, VMMIO_DEVICE_FEATURES_SEL, 9);
@@ -18,15 +20,20 @@ static void test_reset_without_backend(void)
 	negotiate(&m, OFFERED);
 	enable_queue(&m, 0);
 	CHECK_INT(m.region->driver.queue[0].epoch, 2);
+	/* and a backend that comes now sees that there was one */
+	vmmio_attach(&m.dev);
+	CHECK(m.region->driver.resets != resets);
 }
 
 static void test_reset_is_held(void)
 {
 	struct machine m;
+	core_u32 resets;
 	core_u32 seq;
 
 	start(&m, true);
 	seq = m.region->driver.quiesce_seq;
+	resets = m.region->driver.resets;
 	m.region->irq.interrupt_status = 1;
 	m.region->doorbell.sleeping = 1;
 	CHECK(!vmmio_is_quiet(&m.dev));
@@ -45,6 +52,7 @@ static void test_reset_is_held(void)
 	CHECK_INT(rd(&m, VMMIO_QUEUE_READY), 1);
 	CHECK_INT(vmmio_quiesced(&m.dev), 0);
 	CHECK(!vmmio_is_quiet(&m.dev));
+	CHECK_INT(m.region->driver.resets, resets);
 	/* every other write is ignored, another reset joins */
 	is_bad_write(&m, VMMIO_STATUS, 4, RUNNING);
 	is_bad_write(&m, VMMIO_QUEUE_NOTIFY, 4, 0);
