@@ -82,6 +82,9 @@ struct backend_ops {
 	 * NULL: none.
 	 */
 	bool (*prepare_sleep)(struct backend *b, struct pollfd *fds, uint32_t *n);
+
+	/* Only a system call tells whether those descriptors are ready: the polling makes one at intervals. */
+	bool poll_fds;
 };
 
 /* The main loop's own. */
@@ -107,6 +110,11 @@ struct backend {
 	 * to receive into, while nothing comes. The device's to set and clear. All others must be empty before sleep.
 	 */
 	uint64_t passive_queues;
+	/*
+	 * CLOCK_MONOTONIC: when run() is to be called although nothing happened; 0: never. The device's to set and
+	 * clear; a time that has come and is not cleared by run() keeps the backend awake.
+	 */
+	uint64_t wake_ns;
 	uint32_t epoch[REGION_QUEUES_MAX];
 	struct virtq vq[REGION_QUEUES_MAX];
 	uint64_t now_ns; /* CLOCK_MONOTONIC, as of this turn of the loop */

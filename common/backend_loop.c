@@ -299,6 +299,24 @@ static bool work_waits(struct backend *b)
 	return device_prepare_sleep(b, fds, &n);
 }
 
+/* Has the device's own time come? */
+static bool time_is_up(const struct backend *b, uint64_t now_ns)
+{
+	return b->ready_queues && b->wake_ns && now_ns >= b->wake_ns;
+}
+
+/* The device's descriptors, where there is no other way to see that one is ready. */
+static bool device_fds_ready(struct backend *b)
+{
+	struct pollfd fds[BACKEND_POLLFDS_MAX];
+	struct timespec zero = {0};
+	uint32_t n;
+
+	if (!b->ops->poll_fds)
+		return false;
+	return device_prepare_sleep(b, fds, &n) || (n > 0 && wait_fds(fds, n, &zero) > 0);
+}
+
 static uint64_t poll_bound_ns(const struct backend *b)
 {
 	uint32_t us = core_load(&b->region->control.poll_us);
@@ -321,6 +339,8 @@ static bool poll_for_work(struct backend *b)
 			cpu_relax();
 		}
 		now_ns = clock_ns();
+		if (time_is_up(b, now_ns) || device_fds_ready(b))
+			return true;
 		let_signals_in(b, now_ns);
 	}
 	return loop_stop;
@@ -361,11 +381,24 @@ static void disable_notifications(struct backend *b)
 		virtq_disable_notification(&b->vq[queue_next(&queues)]);
 }
 
-/* Sleeps until there is work or a signal. Returns 0 or -errno. */
+/* How long to sleep; NULL: until something happens. */
+static const struct timespec *sleep_bound(const struct backend *b, uint64_t now_ns, struct timespec *bound)
+{
+	uint64_t ns;
+
+	if (!b->ready_queues || !b->wake_ns)
+		return NULL;
+	ns = b->wake_ns > now_ns ? b->wake_ns - now_ns : 0;
+	*bound = (struct timespec){.tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u)};
+	return bound;
+}
+
+/* Sleeps until there is work, a signal, or the device's time has come. Returns 0 or -errno. */
 static int sleep_for_work(struct backend *b)
 {
 	struct region_doorbell *bell = &b->region->doorbell;
 	struct pollfd fds[BACKEND_POLLFDS_MAX];
+	struct timespec bound;
 	uint64_t begin_ns;
 	uint64_t ticks;
 	uint32_t n;
@@ -379,7 +412,7 @@ static int sleep_for_work(struct backend *b)
 	work |= bell_rings(b);
 	if (!work && !device_prepare_sleep(b, fds + 1, &n)) {
 		begin_ns = clock_ns();
-		if (wait_fds(fds, n + 1, NULL) < 0) {
+		if (wait_fds(fds, n + 1, sleep_bound(b, begin_ns, &bound)) < 0) {
 			err = errno == EINTR ? 0 : -errno;
 			fds[0].revents = 0;
 		}

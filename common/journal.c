@@ -30,6 +30,7 @@ static void journal_lay_out(struct region_journal *shared, uint16_t num, uint32_
 	core_store(&shared->desc_num, num);
 	core_store(&shared->last_batch_head, 0);
 	core_store(&shared->used_idx, used_idx);
+	core_store(&shared->begun, 0);
 	journal_step();
 	core_store(&shared->version, JOURNAL_VERSION);
 	journal_step();
@@ -72,6 +73,7 @@ uint16_t journal_open(struct journal *journal, struct region_journal *shared, ui
 		      uint16_t used_idx, uint16_t *heads)
 {
 	uint64_t counters[REGION_QUEUE_SIZE_MAX];
+	uint64_t begun;
 	uint16_t n = 0;
 	uint16_t i;
 
@@ -84,8 +86,11 @@ uint16_t journal_open(struct journal *journal, struct region_journal *shared, ui
 		if (core_load(&shared->desc[i].inflight))
 			heads_insert(heads, counters, n++, i, core_load(&shared->desc[i].counter));
 	}
-	if (n > 0)
-		journal->counter = counters[n - 1] + 1;
+	begun = core_load(&shared->begun);
+	while (journal->nbegun < n && counters[journal->nbegun] < begun)
+		journal->nbegun++;
+	/* What is fetched from now on is behind both. */
+	journal->counter = n > journal->nbegun ? counters[n - 1] + 1 : begun;
 	return n;
 }
 
@@ -102,6 +107,14 @@ void journal_fetch(struct journal *journal, uint16_t head)
 void journal_unfetch(struct journal *journal, uint16_t head)
 {
 	core_store(&journal->shared->desc[head].inflight, 0);
+	journal_step();
+}
+
+void journal_begin(struct journal *journal, uint16_t head)
+{
+	struct region_journal *shared = journal->shared;
+
+	core_store(&shared->begun, core_load(&shared->desc[head].counter) + 1);
 	journal_step();
 }
 

@@ -17,6 +17,7 @@ struct journal {
 	struct region_journal *shared;
 	uint64_t counter; /* of the next chain fetched */
 	uint16_t num; /* queue size */
+	uint16_t nbegun; /* of the chains found in flight, the first so many were begun */
 };
 
 /*
@@ -32,6 +33,11 @@ void journal_fetch(struct journal *journal, uint16_t head);
 
 /* The chain fetched last is given back as if it had not been fetched. */
 void journal_unfetch(struct journal *journal, uint16_t head);
+
+/*
+ * What the chain asks for is going to be done, and not to be done twice. All that were fetched before it are begun too.
+ */
+void journal_begin(struct journal *journal, uint16_t head);
 
 /* The chain's used element is written, but not yet published. */
 void journal_complete(struct journal *journal, uint16_t head);

@@ -169,7 +169,8 @@ struct region_journal {
 	core_u16 desc_num; /* the queue's size: as many entries of desc are in use */
 	core_u16 last_batch_head;
 	core_u16 used_idx;
-	core_u64 pad[6];
+	core_u64 begun; /* chains in flight with a counter below this must not be done again; 0: none */
+	core_u64 pad[5];
 	struct region_journal_desc desc[];
 };
 

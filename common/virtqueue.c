@@ -235,6 +235,7 @@ static int pop_resubmitted(struct virtq *vq, struct virtq_chain *chain)
 
 	if (why)
 		return virtq_break(vq, why);
+	chain->begun = vq->resubmit_pos < vq->journal.nbegun;
 	vq->resubmit_pos++;
 	return 1;
 }
@@ -265,6 +266,7 @@ int virtq_pop(struct virtq *vq, struct virtq_chain *chain)
 	why = chain_read(vq, head, chain);
 	if (why)
 		return virtq_break(vq, why);
+	chain->begun = false;
 	vq->nresubmit = 0;
 	vq->resubmit_pos = 0;
 	vq->fetched[head] = HEAD_DEVICE;
@@ -286,6 +288,12 @@ void virtq_push(struct virtq *vq, uint16_t head, uint32_t len)
 	vq->fetched[head] = HEAD_UNPUBLISHED;
 	vq->batch[vq->nbatch++] = head;
 	vq->used_idx++;
+}
+
+void virtq_begin(struct virtq *vq, uint16_t head)
+{
+	if (head < vq->num && vq->fetched[head] == HEAD_DEVICE)
+		journal_begin(&vq->journal, head);
 }
 
 void virtq_unpop(struct virtq *vq, uint16_t head)

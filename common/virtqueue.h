@@ -24,6 +24,7 @@ struct virtq_chain {
 	uint16_t nwrite; /* iov[nread .. nread + nwrite): the device writes */
 	uint64_t read_len; /* bytes */
 	uint64_t write_len;
+	bool begun; /* by a predecessor that died over it: virtq_begin() */
 	struct iovec iov[VIRTQ_IOV_MAX];
 };
 
@@ -74,6 +75,13 @@ int virtq_pop(struct virtq *vq, struct virtq_chain *chain);
 
 /* Returns a chain of which the device has written len bytes. The driver sees it after virtq_publish(). */
 void virtq_push(struct virtq *vq, uint16_t head, uint32_t len);
+
+/*
+ * What the chain asks for is going to be done, and must not be done twice, as when a frame is sent. If this process
+ * dies before it is published, the successor pops it with begun set, and has only to push it. Chains are begun in the
+ * order in which they were popped.
+ */
+void virtq_begin(struct virtq *vq, uint16_t head);
 
 /* Gives up a chain just popped, as if it had not been: it will be popped again. Only for the chain popped last. */
 void virtq_unpop(struct virtq *vq, uint16_t head);

@@ -33,6 +33,8 @@ struct probe {
 	uint32_t busy; /* run() always says that it did something */
 	uint32_t never_sleep;
 	uint64_t passive;
+	uint64_t wake_in_ns; /* 0: no time set */
+	uint32_t times; /* that came */
 	uint32_t device_events; /* read from the device's own descriptor */
 };
 
@@ -129,6 +131,12 @@ static inline bool echo_run(struct backend *b)
 	uint32_t q;
 
 	b->passive_queues = core_load(&echo->probe->passive);
+	if (b->wake_ns && b->now_ns >= b->wake_ns) {
+		b->wake_ns = 0;
+		core_store(&echo->probe->times, echo->probe->times + 1);
+	}
+	if (!b->wake_ns && core_load(&echo->probe->wake_in_ns))
+		b->wake_ns = b->now_ns + core_load(&echo->probe->wake_in_ns);
 	if (echo->own_fd && read(BACKEND_FD_DEVICE, &ticks, sizeof(ticks)) == sizeof(ticks)) {
 		core_store(&echo->probe->device_events, echo->probe->device_events + (uint32_t)ticks);
 		busy = true;
@@ -209,6 +217,7 @@ static const struct backend_ops echo_ops = {
 	.config = echo_config,
 	.control = echo_control,
 	.prepare_sleep = echo_prepare_sleep,
+	.poll_fds = true,
 };
 
 #endif

@@ -198,6 +198,58 @@ static void test_device_descriptor_wakes(void)
 	rig_kill(rig);
 }
 
+/* The device's own descriptor is seen while the backend polls, without a sleep. */
+static void test_device_descriptor_is_polled(void)
+{
+	struct rig *rig = rig_new();
+	uint64_t wakeups;
+
+	rig->extra = "own_fd=1";
+	rig_start(rig);
+	rig_probe(rig, true);
+	rig_wait_asleep(rig);
+	core_store(&rig->region->control.poll_us, 10000000);
+	rig_request(rig, 0);
+	wakeups = core_load(&rig->region->device.wakeups);
+	eventfd_add(rig->device_fd);
+	CHECK(test_wait(has_device_event, rig, 5000));
+	CHECK_INT(core_load(&rig->region->device.wakeups), wakeups);
+	rig_kill(rig);
+}
+
+static int has_times(void *arg)
+{
+	const struct rig *rig = arg;
+
+	return core_load(&rig->probe->times) >= 3;
+}
+
+/* The device's own time comes while it sleeps and while it polls; and it sleeps in between. */
+static void test_device_time(void)
+{
+	struct rig *rig = rig_new();
+	uint64_t begin;
+
+	core_store(&rig->probe->wake_in_ns, 50000000);
+	rig_start(rig);
+	/* Without a driver the device has no time. */
+	rig_check_idle(rig, 200);
+	rig_probe(rig, true);
+	begin = test_now_ns();
+	CHECK(test_wait(has_times, rig, 5000));
+	CHECK(test_now_ns() - begin >= 100000000);
+	core_store(&rig->probe->wake_in_ns, 0);
+	rig_request(rig, 0);
+	rig_wait_asleep(rig);
+	CHECK(core_load(&rig->region->device.wakeups) < 50);
+	core_store(&rig->region->control.poll_us, 10000000);
+	core_store(&rig->probe->times, 0);
+	core_store(&rig->probe->wake_in_ns, 1000000);
+	rig_request(rig, 0);
+	CHECK(test_wait(has_times, rig, 5000));
+	rig_kill(rig);
+}
+
 static void test_passive_queue(void)
 {
 	struct rig *rig = rig_new();
@@ -347,6 +399,8 @@ int main(int argc, char **argv)
 		{"backend_adaptive_polling", test_adaptive_polling, 30},
 		{"backend_stopped_and_continued", test_stopped_and_continued, 30},
 		{"backend_device_descriptor_wakes", test_device_descriptor_wakes, 30},
+		{"backend_device_descriptor_is_polled", test_device_descriptor_is_polled, 30},
+		{"backend_device_time", test_device_time, 30},
 		{"backend_passive_queue", test_passive_queue, 30},
 		{"backend_events", test_events, 30},
 		{"backend_wakeup_descriptor_is_needed", test_wakeup_descriptor_is_needed, 30},

@@ -81,6 +81,41 @@ static void test_in_flight_in_order_of_fetch(void)
 	CHECK_INT(f->heads[2], 5);
 }
 
+/* What was begun is known to be, over any number of deaths, and nothing that came later is taken for it. */
+static void test_begun(void)
+{
+	static const uint16_t batch[] = {4};
+	struct fixture *f = fixture_new();
+
+	open_journal(f, 0);
+	journal_fetch(&f->journal, 4);
+	journal_fetch(&f->journal, 2);
+	journal_fetch(&f->journal, 6);
+	CHECK_INT(open_journal(f, 0), 3);
+	CHECK_INT(f->journal.nbegun, 0);
+	journal_begin(&f->journal, 2);
+	CHECK_INT(open_journal(f, 0), 3);
+	CHECK_INT(f->journal.nbegun, 2);
+	CHECK_INT(f->heads[1], 2);
+	/* one of them comes again, and is another chain now */
+	journal_complete(&f->journal, 4);
+	journal_publish(&f->journal, batch, 1, 1);
+	journal_fetch(&f->journal, 4);
+	CHECK_INT(open_journal(f, 1), 3);
+	CHECK_INT(f->journal.nbegun, 1);
+	CHECK_INT(f->heads[0], 2);
+	CHECK_INT(f->heads[2], 4);
+	/* and so when nothing was in flight in between */
+	memset(f->shared->desc, 0, NUM * sizeof(f->shared->desc[0]));
+	CHECK_INT(open_journal(f, 1), 0);
+	journal_fetch(&f->journal, 1);
+	CHECK_INT(open_journal(f, 1), 1);
+	CHECK_INT(f->journal.nbegun, 0);
+	/* a new journal knows of nothing */
+	CHECK_INT(journal_open(&f->journal, f->shared, NUM, 2, 0, f->heads), 0);
+	CHECK_INT(f->shared->begun, 0);
+}
+
 /* used->idx was stored, and not one of the batch is cleared yet. */
 static void test_whole_batch_is_settled(void)
 {
@@ -161,6 +196,7 @@ int main(int argc, char **argv)
 		{"journal_new", test_new_journal, 0},
 		{"journal_another_epoch_or_size_is_another_journal", test_another_epoch_or_size_is_another_journal, 0},
 		{"journal_in_flight_in_order_of_fetch", test_in_flight_in_order_of_fetch, 0},
+		{"journal_begun", test_begun, 0},
 		{"journal_whole_batch_is_settled", test_whole_batch_is_settled, 0},
 		{"journal_loop_behind_the_batch", test_loop_behind_the_batch, 0},
 		{"journal_garbage_is_bounded", test_garbage_is_bounded, 0},

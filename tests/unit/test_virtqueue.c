@@ -657,9 +657,50 @@ static void test_new_epoch_forgets(void)
 	free(f);
 }
 
+/* What a predecessor had begun, it is told of; what it had only fetched, or begun and published, is as any other. */
+static void test_begun(void)
+{
+	struct fixture *f = fixture_open(8, 0);
+	uint16_t i;
+
+	for (i = 0; i < 5; i++)
+		add_small(f, i);
+	for (i = 0; i < 4; i++) {
+		CHECK_INT(pop(f), 1);
+		CHECK(!f->chain.begun);
+		if (i < 3)
+			virtq_begin(&f->vq, i);
+		if (i == 0) {
+			virtq_push(&f->vq, i, 0);
+			virtq_publish(&f->vq);
+		}
+	}
+	virtq_begin(&f->vq, 99);
+	virtq_push(&f->vq, 1, 0); /* never shown to the driver */
+	CHECK_INT(ring_open(&f->ring, &f->vq, 0), 0);
+	for (i = 1; i < 5; i++) {
+		CHECK_INT(pop(f), 1);
+		CHECK_INT(f->chain.head, i);
+		CHECK_INT(f->chain.begun, i < 3);
+	}
+	/* Begun, and given up: it comes again as new. */
+	virtq_begin(&f->vq, 4);
+	virtq_unpop(&f->vq, 4);
+	CHECK_INT(pop(f), 1);
+	CHECK_INT(f->chain.head, 4);
+	CHECK(!f->chain.begun);
+	CHECK_INT(ring_open(&f->ring, &f->vq, 0), 0);
+	for (i = 1; i < 5; i++) {
+		CHECK_INT(pop(f), 1);
+		CHECK_INT(f->chain.begun, i < 4);
+	}
+	free(f);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct test tests[] = {
+		{"virtq_begun", test_begun, 0},
 		{"virtq_open_checks_size", test_open_checks_size, 0},
 		{"virtq_open_checks_places", test_open_checks_places, 0},
 		{"virtq_open_checks_overlap", test_open_checks_overlap, 0},
