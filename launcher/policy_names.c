@@ -116,7 +116,9 @@ static const struct policy_name policy_names[] = {
 	NAME(IORING_ENTER_REGISTERED_RING),
 	/* taps and terminals */
 	NAME(TUNGETIFF),
+	NAME(TUNSETCARRIER),
 	NAME(TUNSETOFFLOAD),
+	NAME(TUNSETQUEUE),
 	NAME(TUNSETVNETHDRSZ),
 	NAME(TCGETS),
 	NAME(TCSETS),

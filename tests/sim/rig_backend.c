@@ -19,6 +19,7 @@
 #include "common/backend_fds.h"
 #include "common/log.h"
 #include "launcher/devtype.h"
+#include "launcher/policy.h"
 
 #define RIG_READY_MS 20000
 #define RIG_END_MS 10000
@@ -63,30 +64,43 @@ int rig_zone(struct sim *sim, uint32_t mebibytes)
 	return error ? error : sim_call(sim, HVISOR_ZONE_SET, &set);
 }
 
-int rig_backend_blk(struct rig_backend *backend, struct sim *sim, const char *img, uint32_t index)
+int rig_backend_init(struct rig_backend *backend, struct sim *sim, const struct devtype *type, const char *name)
 {
-	*backend = (struct rig_backend){.sim = sim, .pid_fd = -1};
+	*backend = (struct rig_backend){.sim = sim, .type = type, .pid_fd = -1};
 	backend->log_fd = memfd_create("backend-log", MFD_CLOEXEC);
 	if (backend->log_fd < 0)
 		return -errno;
 	/* Written with O_APPEND, so that a restarted backend goes on behind its predecessor. */
 	fcntl(backend->log_fd, F_SETFL, O_APPEND);
 	backend->config = (struct config_device){
-		.type = CONFIG_BLK,
+		.type = type->type,
 		.zone = RIG_ZONE,
-		.base = RIG_BASE + index * 0x200ull,
+		.base = RIG_BASE,
 		.size = 0x200,
-		.irq = RIG_IRQ + index,
+		.irq = RIG_IRQ,
 		.poll_us = CONFIG_POLL_ADAPTIVE,
 		.log_level = LOG_INFO,
-		.blk = {.img = (char *)(uintptr_t)img,
-			.cache = CONFIG_CACHE_WRITEBACK,
-			.discard = true,
-			.queues = 1,
-			.queue_size = 256,
-			.logical_block_size = 512,
-			.engine = CONFIG_ENGINE_AUTO},
 	};
+	snprintf(backend->config.name, sizeof(backend->config.name), "%s", name);
+	snprintf(backend->config.place, sizeof(backend->config.place), "zones[0].devices[0]");
+	return 0;
+}
+
+int rig_backend_blk(struct rig_backend *backend, struct sim *sim, const char *img, uint32_t index)
+{
+	int error = rig_backend_init(backend, sim, &devtype_blk, "");
+
+	if (error)
+		return error;
+	backend->config.base += index * 0x200ull;
+	backend->config.irq += index;
+	backend->config.blk = (struct config_blk){.img = (char *)(uintptr_t)img,
+						  .cache = CONFIG_CACHE_WRITEBACK,
+						  .discard = true,
+						  .queues = 1,
+						  .queue_size = 256,
+						  .logical_block_size = 512,
+						  .engine = CONFIG_ENGINE_AUTO};
 	snprintf(backend->config.name, sizeof(backend->config.name), "blk%u", index);
 	snprintf(backend->config.place, sizeof(backend->config.place), "zones[0].devices[%u]", index);
 	return 0;
@@ -156,7 +170,8 @@ static void rig_exec_arguments(struct rig_exec *exec, const struct rig_backend *
 	exec->argv[n++] = exec->program;
 	for (i = 0; i < 4; i++)
 		exec->argv[n++] = exec->text[i];
-	exec->argv[n++] = (char *)(uintptr_t) "policy=none";
+	if (!backend->policy_dir)
+		exec->argv[n++] = (char *)(uintptr_t) "policy=none";
 	for (i = 0; i < start->nargs; i++)
 		exec->argv[n++] = start->arg[i];
 	exec->argv[n] = NULL;
@@ -224,6 +239,11 @@ static int rig_prepare(struct rig_backend *backend, const struct devtype *type, 
 		return rig_complain(backend, exec->program, error);
 	errors_init(&errors);
 	error = type->open(&backend->config, start, &errors) == 0 ? 0 : -EINVAL;
+	if (!error && backend->policy_dir) {
+		exec->fd[BACKEND_FD_POLICY] =
+			policy_compile(backend->policy_dir, type->policy, LAUNCH_SECCOMP_ENFORCE, &errors);
+		error = exec->fd[BACKEND_FD_POLICY] < 0 ? -EINVAL : 0;
+	}
 	errors_print(&errors, stderr, "");
 	errors_finish(&errors);
 	if (error)
@@ -281,11 +301,9 @@ static int rig_launch(struct rig_backend *backend, const struct devtype *type)
 
 int rig_backend_start(struct rig_backend *backend)
 {
-	const struct devtype *type = devtype_find(backend->config.type);
+	const struct devtype *type = backend->type;
 	int error;
 
-	if (!type)
-		return -EOPNOTSUPP;
 	if (backend->pid)
 		return -EBUSY;
 	error = backend->id ? 0 : rig_add_device(backend, type);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A backend without the launcher: started as the launcher would start it, but not confined. For tests of a backend
- * alone, and for benchmarks. The process dies with the thread that started it.
+ * A backend without the launcher: started as the launcher would start it, but confined by its policy at most. For tests
+ * of a backend alone, and for benchmarks. The process dies with the thread that started it.
  */
 #ifndef HVISOR_RIG_BACKEND_H
 #define HVISOR_RIG_BACKEND_H
@@ -10,6 +10,7 @@
 
 #include "common/region.h"
 #include "launcher/config.h"
+#include "launcher/devtype.h"
 #include "tests/sim/sim.h"
 
 #define RIG_ZONE 1u
@@ -19,6 +20,8 @@
 
 struct rig_backend {
 	struct sim *sim;
+	const struct devtype *type;
+	const char *policy_dir; /* where its seccomp policy is; NULL: it gets none */
 	struct config_device config; /* the caller may change it before each start */
 	uint32_t id; /* of the device, 0 before the first start */
 	struct queue_region *region; /* the launcher's view, from the first start on */
@@ -32,6 +35,12 @@ struct rig_backend {
  * Puts zone RIG_ZONE with mebibytes of memory at RIG_RAM on the board and declares it. Returns 0 or -errno.
  */
 int rig_zone(struct sim *sim, uint32_t mebibytes);
+
+/*
+ * A device of the type in the first window, of which the caller fills in the rest of config. Starts nothing.
+ * Returns 0, or -errno without a log.
+ */
+int rig_backend_init(struct rig_backend *backend, struct sim *sim, const struct devtype *type, const char *name);
 
 /*
  * A blk device number index (0 and up; each has its own window and interrupt) with the image img, all else at the
