@@ -22,6 +22,7 @@
 #define DRAIN_BUDGET 64		/* requests between two looks at the clock */
 #define DRAIN_RUN_NS 2000000	/* the longest run of the tasklet */
 #define DRAIN_POLL_FIRST_NS 5000
+#define DRAIN_POLL_LOOKS 32	/* at the ring between two looks at the clock, which costs more than they do */
 
 static unsigned int poll_us = 50;
 module_param(poll_us, uint, 0644);
@@ -123,12 +124,18 @@ static bool drain_disturbs(void)
 /* Polls until end or until something comes; true if so. */
 static bool drain_poll(u64 end, bool considerate)
 {
-	while (!bridge_pending(&hv.bridge)) {
-		if (ktime_get_ns() >= end || (considerate && drain_disturbs()))
-			return false;
-		cpu_relax();
-	}
-	return true;
+	unsigned int looks;
+
+	do {
+		for (looks = 0; looks < DRAIN_POLL_LOOKS; looks++) {
+			if (bridge_pending(&hv.bridge))
+				return true;
+			if (considerate && drain_disturbs())
+				return false;
+			cpu_relax();
+		}
+	} while (ktime_get_ns() < end);
+	return false;
 }
 
 /* Bursts widen the window, polling in vain narrows it to nothing. */
@@ -150,16 +157,17 @@ static void drain_run(bool poll)
 {
 	u64 start = ktime_get_ns();
 	bool caught = false;
+	u64 now = start;
 
 	if (poll && poll_us) {
 		bridge_set_need_wakeup(&hv.bridge, false);
 		drain_all();
 		drain_adapt(false, start);
-		while (ktime_get_ns() - start < DRAIN_RUN_NS &&
-		       drain_poll(ktime_get_ns() + drain_poll_ns, true)) {
+		while (now - start < DRAIN_RUN_NS && drain_poll(now + drain_poll_ns, true)) {
 			caught = true;
 			drain_all();
-			drain_adapt(true, start);
+			now = ktime_get_ns();
+			drain_adapt(true, now);
 		}
 		if (!caught && drain_poll_ns)
 			drain_poll_ns /= 2;
