@@ -182,6 +182,8 @@ void hvisor_attachment_revoke(struct hvisor_attachment *attachment);
 u64 hvisor_memory_offset(const struct hvisor_zone *zone, u32 n);
 /* 0; -EPERM for root's own memory, -EINVAL, -ERANGE. */
 int hvisor_memory_check(const struct hvisor_memory *memory, u32 n);
+/* 0; -EPERM if any page of the range is root's own memory, -EINVAL for no range. */
+int hvisor_memory_check_range(u64 start, u64 size);
 
 /* irq.c: interrupts to zones */
 void hvisor_irq_init(struct hvisor_dev *dev);

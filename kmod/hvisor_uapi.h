@@ -172,7 +172,19 @@ struct hvisor_zone_load {
 	__u64 data; /* address of the image in the caller's memory */
 };
 
-/* Starts a zone from a configuration of the version above, whose first field is the zone's number. */
+/*
+ * May a zone be given this range of root's physical addresses (zone0_ipa and size; rounded to pages)? 0, EPERM if any of
+ * it is root's own memory, EINVAL for an empty range or one that wraps.
+ */
+struct hvisor_memory_check {
+	__u64 zone0_ipa; /* in */
+	__u64 size; /* in, bytes */
+};
+
+/*
+ * Starts a zone from a configuration of the version above, whose first field is the zone's number. EPERM if one of its
+ * memory regions, RAM or I/O, is root's own memory; EOPNOTSUPP if hvisor takes a version that the module does not know.
+ */
 struct hvisor_zone_start {
 	__u32 zone;
 	__u32 size; /* bytes of the configuration, up to HVISOR_ZONE_CONFIG_MAX */
@@ -219,5 +231,6 @@ struct hvisor_zone_list {
 #define HVISOR_ZONE_START _IOWR(HVISOR_IOC_MAGIC, 0x52, struct hvisor_zone_start)
 #define HVISOR_ZONE_SHUTDOWN _IOWR(HVISOR_IOC_MAGIC, 0x53, struct hvisor_zone_shutdown)
 #define HVISOR_ZONE_LIST _IOWR(HVISOR_IOC_MAGIC, 0x54, struct hvisor_zone_list)
+#define HVISOR_MEMORY_CHECK _IOWR(HVISOR_IOC_MAGIC, 0x55, struct hvisor_memory_check)
 
 #endif

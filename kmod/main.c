@@ -110,6 +110,9 @@ static int hvisor_call(unsigned int cmd, void *arg)
 		return hvisor_zone_start(arg);
 	case HVISOR_ZONE_SHUTDOWN:
 		return hvisor_zone_shutdown(((struct hvisor_zone_shutdown *)arg)->zone);
+	case HVISOR_MEMORY_CHECK:
+		return hvisor_memory_check_range(((struct hvisor_memory_check *)arg)->zone0_ipa,
+						 ((struct hvisor_memory_check *)arg)->size);
 	case HVISOR_ZONE_LIST:
 		return hvisor_zone_list(arg);
 	default:

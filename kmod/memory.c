@@ -46,6 +46,23 @@ static bool memory_is_reserved(u64 start, u64 end)
 	return found;
 }
 
+static bool memory_is_roots(u64 start, u64 size)
+{
+	return region_intersects(start, size, IORESOURCE_SYSTEM_RAM, IORES_DESC_NONE) != REGION_DISJOINT &&
+	       !memory_is_reserved(start, start + size - 1);
+}
+
+int hvisor_memory_check_range(u64 start, u64 size)
+{
+	u64 first = start & PAGE_MASK;
+	u64 last;
+
+	if (size == 0 || start + size - 1 < start)
+		return -EINVAL;
+	last = (start + size - 1) | ~PAGE_MASK;
+	return memory_is_roots(first, last - first + 1) ? -EPERM : 0;
+}
+
 int hvisor_memory_check(const struct hvisor_memory *memory, u32 n)
 {
 	u64 start, end;
@@ -61,9 +78,7 @@ int hvisor_memory_check(const struct hvisor_memory *memory, u32 n)
 		end = start + memory[i].size - 1;
 		if (end < start || end > MEMORY_PHYS_MAX || memory[i].zonex_ipa + memory[i].size - 1 < memory[i].zonex_ipa)
 			return -ERANGE;
-		if (region_intersects(start, memory[i].size, IORESOURCE_SYSTEM_RAM, IORES_DESC_NONE) !=
-			    REGION_DISJOINT &&
-		    !memory_is_reserved(start, end))
+		if (memory_is_roots(start, memory[i].size))
 			return -EPERM;
 	}
 	return 0;

@@ -15,6 +15,23 @@
 #include "hypercall.h"
 
 #define ZONE_LOAD_CHUNK (1u << 20)
+#define ZONE_CONFIG_VERSION_MIN 5
+#define ZONE_CONFIG_VERSION_MAX 6
+#define ZONE_CONFIG_REGIONS_MAX 64
+#define ZONE_CONFIG_VIRTIO 2	/* type of a region without memory: RAM is 0, I/O 1 */
+
+/* What the configurations of these versions begin with on all architectures (hvisor's src/config.rs). */
+struct zone_config_head {
+	u32 zone_id;
+	u64 cpus;
+	u32 nregions;
+	struct {
+		u32 type;
+		u64 physical_start;
+		u64 virtual_start;
+		u64 size;
+	} region[ZONE_CONFIG_REGIONS_MAX];
+};
 
 /* Those that were started and have not been seen to end: each holds the module. Under hv.mutex. */
 static DECLARE_BITMAP(zones_started, HVISOR_ZONES_MAX);
@@ -252,13 +269,33 @@ int hvisor_zone_load(const struct hvisor_zone_load *arg)
 	return 0;
 }
 
+/* hvisor takes any memory for a zone: that none of it is root's own is seen to here. */
+static int zone_config_check(const struct zone_config_head *config, u32 zone)
+{
+	u64 version = 0;
+	int err = hvisor_config_check(&version);
+	u32 i;
+
+	if (err)
+		return err;
+	if (version < ZONE_CONFIG_VERSION_MIN || version > ZONE_CONFIG_VERSION_MAX)
+		return -EOPNOTSUPP;
+	if (config->zone_id != zone || config->nregions > ZONE_CONFIG_REGIONS_MAX)
+		return -EINVAL;
+	for (i = 0; i < config->nregions && !err; i++) {
+		if (config->region[i].type != ZONE_CONFIG_VIRTIO)
+			err = hvisor_memory_check_range(config->region[i].physical_start, config->region[i].size);
+	}
+	return err;
+}
+
 int hvisor_zone_start(const struct hvisor_zone_start *arg)
 {
 	struct hvisor_zone *zone = hvisor_zone_find(arg->zone);
 	void *config;
 	long err;
 
-	if (arg->zone == 0 || arg->zone >= HVISOR_ZONES_MAX || arg->size < sizeof(u32) ||
+	if (arg->zone == 0 || arg->zone >= HVISOR_ZONES_MAX || arg->size < sizeof(struct zone_config_head) ||
 	    arg->size > HVISOR_ZONE_CONFIG_MAX)
 		return -EINVAL;
 	err = zone_runs(arg->zone);
@@ -267,9 +304,10 @@ int hvisor_zone_start(const struct hvisor_zone_start *arg)
 	config = memdup_user(u64_to_user_ptr(arg->config), arg->size);
 	if (IS_ERR(config))
 		return PTR_ERR(config);
-	if (*(u32 *)config != arg->zone) {
+	err = zone_config_check(config, arg->zone);
+	if (err) {
 		kfree(config);
-		return -EINVAL;
+		return err;
 	}
 	zone_finish_gone(arg->zone);
 	/* While a zone runs somebody has to answer it: that is this module. */

@@ -88,6 +88,16 @@ static void complain_start(const struct zone_file *zone, int error, struct error
 			   "zone %u cannot be started: hvisor refuses its configuration (%s); its console says why",
 			   zone->id, zone->path);
 		break;
+	case -EPERM:
+		errors_add(errors, "zone %u cannot be started: hvisor.ko finds root's own memory in its regions (%s)",
+			   zone->id, zone->path);
+		break;
+	case -EOPNOTSUPP:
+		errors_add(errors,
+			   "zone %u cannot be started: hvisor.ko does not know this hvisor's version of the zone "
+			   "configuration; load the hvisor.ko that came with this program",
+			   zone->id);
+		break;
 	default:
 		errors_add(errors, "zone %u cannot be started: %s; hvisor's console may say more", zone->id,
 			   strerror(-error));
@@ -117,6 +127,31 @@ static int check_free(struct hv *hv, const struct zone_file *zone, struct errors
 		else if (info->cpus & zone->cpus)
 			errors_add(errors, "%s: cpus: CPU %d belongs to zone %u (%s), which runs", zone->path,
 				   __builtin_ctzll(info->cpus & zone->cpus), info->zone, config_word(word, info->name));
+	}
+	return errors->count == before ? 0 : -1;
+}
+
+/* Is all that the zone is to have no memory of root's own? All regions that are, are named, before anything is loaded. */
+static int check_memory(struct hv *hv, const struct zone_file *zone, struct errors *errors)
+{
+	size_t before = errors->count;
+	char range[CONFIG_RANGE_MAX];
+	uint32_t i;
+
+	for (i = 0; i < zone->nregions; i++) {
+		const struct zone_region *region = &zone->region[i];
+		struct hvisor_memory_check check = {.zone0_ipa = region->physical, .size = region->size};
+		int error = region->type == ZONE_VIRTIO ? 0 : hv_call(hv, HVISOR_MEMORY_CHECK, &check);
+
+		if (error == -EPERM)
+			errors_add(errors,
+				   "%s: memory_regions[%u].physical_start: %s is root Linux's own memory, in whole or in "
+				   "part; a zone is given memory that root's device tree has reserved (/reserved-memory, "
+				   "no-map) or does not know",
+				   zone->path, i, config_range(range, region->physical, region->size));
+		else if (error)
+			errors_add(errors, "%s: memory_regions[%u]: hvisor.ko does not say whether it is root's own: %s",
+				   zone->path, i, strerror(-error));
 	}
 	return errors->count == before ? 0 : -1;
 }
@@ -160,7 +195,8 @@ int zone_start(struct hv *hv, const struct zone_file *zone, struct errors *error
 		return -1;
 	}
 	start.size = (uint32_t)zone_layout_fill(&layout, zone, version.version, errors);
-	if (start.size == 0 || check_free(hv, zone, errors) != 0 || load_images(hv, zone, errors) != 0)
+	if (start.size == 0 || check_free(hv, zone, errors) != 0 || check_memory(hv, zone, errors) != 0 ||
+	    load_images(hv, zone, errors) != 0)
 		return -1;
 	start.config = (uintptr_t)&layout;
 	error = hv_call(hv, HVISOR_ZONE_START, &start);

@@ -135,7 +135,7 @@ static uint64_t header_u64(const struct zone_image *image, size_t offset)
 	return le64toh(value);
 }
 
-/* What a compressed or wrapped kernel is called; hvisor loads an image as it is. */
+/* What a file is that cannot be run as it is, as hvisor loads it; NULL: it may be a kernel. */
 static const char *wrapping(const struct zone_image *image)
 {
 	static const struct {
@@ -154,6 +154,8 @@ static const char *wrapping(const struct zone_image *image)
 		 "ELF",
 		 4, "an ELF file"},
 		{"\x27\x05\x19\x56", 4, "an image for U-Boot"},
+		{"\xd0\x0d\xfe\xed", 4, "a device tree"},
+		{"PK\x03\x04", 4, "a zip archive"},
 	};
 	size_t i;
 
@@ -213,12 +215,14 @@ static void check_kernel(const struct zone_file *zone, uint64_t *needs, struct e
 	char text[160];
 
 	*needs = image->size;
+	if (wrapped) {
+		snprintf(text, sizeof(text), "is %s; hvisor loads a kernel as it is: give the plain Image", wrapped);
+		complain(errors, zone, ZONE_KERNEL, text);
+		return;
+	}
 	if (!magic || zone->arm64.aarch32)
 		return;
-	if (wrapped) {
-		snprintf(text, sizeof(text), "is %s; hvisor loads a kernel as it is: give the unpacked Image", wrapped);
-		complain(errors, zone, ZONE_KERNEL, text);
-	} else if (image->size < HEADER_SIZE || memcmp(image->data + HEADER_MAGIC, magic, 4) != 0) {
+	if (image->size < HEADER_SIZE || memcmp(image->data + HEADER_MAGIC, magic, 4) != 0) {
 		snprintf(text, sizeof(text), "has not the header of a Linux Image for %s; it is loaded unchecked",
 			 zone_arch_name(zone->arch));
 		complain(notes, zone, ZONE_KERNEL, text);

@@ -17,6 +17,8 @@
 
 #define RAM_BASE 0x50000000ull
 #define RAM_SIZE 0x1000000u
+#define ROOT_BASE 0x80000000ull /* root's own memory */
+#define ROOT_SIZE 0x40000000ull
 #define CALLS_MAX 64
 
 /* Shared between the server's process and the test's. */
@@ -43,6 +45,7 @@ union answer {
 	struct hvisor_zone_start start;
 	struct hvisor_zone_shutdown shutdown;
 	struct hvisor_zone_list list;
+	struct hvisor_memory_check memory;
 };
 
 static int copy_in(pid_t pid, uint64_t from, void *to, size_t size)
@@ -111,6 +114,11 @@ static int do_call(uint32_t cmd, pid_t pid, union answer *answer)
 	case HVISOR_CONFIG_VERSION:
 		answer->version.version = standin->version;
 		return 0;
+	case HVISOR_MEMORY_CHECK:
+		return answer->memory.zone0_ipa < ROOT_BASE + ROOT_SIZE &&
+				       answer->memory.zone0_ipa + answer->memory.size > ROOT_BASE
+			       ? -EPERM
+			       : 0;
 	case HVISOR_ZONE_LOAD:
 		return do_load(pid, &answer->load);
 	case HVISOR_ZONE_START:
@@ -268,6 +276,14 @@ static void test_start_refused(void)
 	CHECK_INT(standin->ncalls, 0);
 	ZONE_JSON(NULL, NULL);
 
+	/* A page more than was reserved. */
+	ZONE_JSON("'size': '0x10000000'}, ", "'size': '0x30001000'}, ");
+	START("zone.json");
+	check_failed(1, "hvisor: zone.json: memory_regions[0].physical_start: 0x50000000-0x80000fff is root Linux's own memory, "
+			"in whole or in part; a zone is given memory that root's device tree has reserved");
+	CHECK_INT(called(HVISOR_ZONE_LOAD), 0);
+	ZONE_JSON(NULL, NULL);
+
 	START("zone.json");
 	CHECK_INT(run.code, 0);
 	START("zone.json");
@@ -292,6 +308,12 @@ static void test_start_fails(void)
 		"hvisor: zone.json: kernel_load_paddr: 0x50400000-0x504493df is root's own memory; reserve it for the "
 		"zone in root's device tree");
 	CHECK_INT(called(HVISOR_ZONE_START), 0);
+	fail_start(HVISOR_MEMORY_CHECK, -EIO,
+		   "hvisor: zone.json: memory_regions[0]: hvisor.ko does not say whether it is root's own: Input/output error");
+	CHECK_INT(called(HVISOR_ZONE_LOAD), 0);
+	fail_start(HVISOR_ZONE_START, -EPERM, "zone 1 cannot be started: hvisor.ko finds root's own memory in its regions");
+	fail_start(HVISOR_ZONE_START, -EOPNOTSUPP,
+		   "zone 1 cannot be started: hvisor.ko does not know this hvisor's version of the zone configuration");
 	fail_start(HVISOR_ZONE_LOAD, -EBUSY, "hvisor: zone 1 runs already; stop it first");
 	fail_start(HVISOR_ZONE_LOAD, -ERANGE, "0x50400000-0x504493df is memory that no zone can have");
 	fail_start(HVISOR_ZONE_LOAD, -ENOMEM, "cannot be loaded: Cannot allocate memory");

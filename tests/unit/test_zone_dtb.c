@@ -86,7 +86,7 @@ static void test_kernel(void)
 	check_error("\"./Image\" begins at 0x40400000 as the zone sees it, but entry_point is 0x40400040");
 	ZONE_JSON(NULL, NULL);
 	zone_write_bytes("Image", "\x1f\x8b\x08\x00 and so on", 14);
-	check_error("\"./Image\" is compressed with gzip; hvisor loads a kernel as it is: give the unpacked Image");
+	check_error("\"./Image\" is compressed with gzip; hvisor loads a kernel as it is: give the plain Image");
 	zone_write_bytes("Image",
 			 "\x7f"
 			 "ELF",
@@ -94,6 +94,10 @@ static void test_kernel(void)
 	check_error("\"./Image\" is an ELF file");
 	zone_write_bytes("Image", "MZ\0\0zimg", 8);
 	check_error("\"./Image\" is a compressed EFI application");
+	zone_write_bytes("Image", "\xd0\x0d\xfe\xed\0\0\0\x40", 8);
+	check_error("\"./Image\" is a device tree");
+	zone_write_bytes("Image", "PK\x03\x04 and so on", 14);
+	check_error("\"./Image\" is a zip archive");
 	/* Some other system: no error. */
 	launcher_write("Image", "something");
 	check_files(NULL);
