@@ -63,7 +63,7 @@ tests: programs $(TESTS) $(TOOLS)
 help:
 	@echo "make                 build the programs into $(BUILD)/"
 	@echo "make test            build and run all tests        (make test ONLY=name: those whose name has it)"
-	@echo "make test-vm         boot Linux above a hypervisor in QEMU, and run the tests there"
+	@echo "make test-vm         of them, those that boot Linux above a hypervisor in QEMU"
 	@echo "make demo            a guest's disk served, its backend killed in the middle"
 	@echo "make bench           measure against the limits and the peers, into $(BUILD)/bench.json"
 	@echo "make check           format, static analysis, licences"
@@ -124,15 +124,17 @@ $(eval $(call test_rule,bench,$(BUILD)/libbench.a $(BUILD)/libsim.a $(BUILD)/lib
 deps:
 	@./tests/install-packages
 
-# Packages first, when something is missing; the parts that need them in a make of their own, which sees them then.
-test:
-	@./tests/install-packages
-	@$(MAKE) --no-print-directory tests
-	@./tests/run $(if $(ONLY),--only $(ONLY)) $(TESTS)
-
 # Into VM_BUILD; HVISOR=, KERNEL=, MODULES= and HVISOR_VM_CACHE= as tests/vm/README.md has them.
 VM_BUILD ?= build-vm
 export VM_BUILD HVISOR KERNEL MODULES HVISOR_VM_CACHE KDIR
+
+# Packages first, when something is missing; the parts that need them in a make of their own, which sees them then.
+test:
+	@./tests/install-packages build test cross vm
+	@$(MAKE) --no-print-directory tests
+	@./tests/vm/build
+	@./tests/run $(if $(ONLY),--only $(ONLY)) $(TESTS) tests/vm/test
+
 test-vm:
 	@./tests/install-packages build test cross vm
 	@./tests/vm/build

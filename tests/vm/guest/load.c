@@ -3,7 +3,8 @@
  * A write load that knows what it has written. Several processes, each with blocks of its own, write stamped blocks
  * past the page cache and read them back; in the end all of it is read again. Whatever write() or fdatasync() has
  * acknowledged must be there.
- * usage: load FILE STOP       until a file STOP exists; prints what it did, exits 1 when anything was lost
+ * usage: load FILE STOP [PROCESSES [PAUSE]]      until a file STOP exists; prints what it did, exits 1 when anything was lost;
+ * each process pauses for so many microseconds after ten or so requests
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -15,7 +16,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define WORKERS 4
+#define WORKERS 4 /* unless told otherwise */
+#define WORKERS_MAX 16
 #define BLOCKS 64 /* of each worker */
 #define BLOCK 4096u
 #define WORDS (BLOCK / sizeof(uint64_t))
@@ -91,7 +93,7 @@ static void block_check(struct worker *worker, unsigned int block)
 	worker->reads++;
 }
 
-static int worker_run(const char *file, const char *stop, unsigned int number)
+static int worker_run(const char *file, const char *stop, unsigned int number, useconds_t pause)
 {
 	struct worker worker = {.number = number, .random = number + 1};
 	unsigned int n;
@@ -108,6 +110,8 @@ static int worker_run(const char *file, const char *stop, unsigned int number)
 			block_write(&worker, (unsigned int)(worker_random(&worker) % BLOCKS));
 		if (fdatasync(worker.fd) != 0)
 			complain(&worker, 0, "fdatasync failed");
+		if (pause)
+			usleep(pause);
 		block_check(&worker, (unsigned int)(worker_random(&worker) % BLOCKS));
 	}
 	for (n = 0; n < BLOCKS; n++)
@@ -119,19 +123,21 @@ static int worker_run(const char *file, const char *stop, unsigned int number)
 
 int main(int argc, char **argv)
 {
+	unsigned int workers = argc > 3 ? (unsigned int)atoi(argv[3]) : WORKERS;
+	useconds_t pause = argc > 4 ? (useconds_t)atoi(argv[4]) : 0;
 	unsigned int n;
 	int failed = 0;
 	int status;
 
-	if (argc != 3) {
-		fprintf(stderr, "usage: load FILE STOP\n");
+	if (argc < 3 || argc > 5 || workers == 0 || workers > WORKERS_MAX) {
+		fprintf(stderr, "usage: load FILE STOP [PROCESSES [PAUSE]]\n");
 		return 2;
 	}
-	for (n = 0; n < WORKERS; n++) {
+	for (n = 0; n < workers; n++) {
 		pid_t pid = fork();
 
 		if (pid == 0)
-			exit(worker_run(argv[1], argv[2], n));
+			exit(worker_run(argv[1], argv[2], n, pause));
 		failed |= pid < 0;
 	}
 	while (wait(&status) > 0)

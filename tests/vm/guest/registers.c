@@ -2,6 +2,8 @@
 /*
  * Register accesses of a zone, through /dev/mem.
  * usage: registers hammer ADDRESS COUNT    COUNT random accesses from each CPU to a window that no device claims
+ *        registers drive ADDRESS COUNT     COUNT writes from each CPU to the registers of a device, mostly such as a
+ *                                          driver writes, in no order at all
  *        registers time ADDRESS COUNT US   the times of COUNT reads of 32 bits, with pauses of US between
  */
 #define _GNU_SOURCE
@@ -109,11 +111,44 @@ static int hammer_from(int cpu, volatile uint8_t *window, unsigned long count)
 	return wrong != 0;
 }
 
-static int hammer(uint64_t address, unsigned long count)
+/* virtio 1.2, 4.2.2 */
+static int drive_from(int cpu, volatile uint8_t *window, unsigned long count)
+{
+	static const uint16_t registers[] = {0x14, 0x20, 0x24, 0x30, 0x38, 0x44, 0x50, 0x64, 0x70, 0x70,
+					     0x70, 0x80, 0x84, 0x90, 0x94, 0xa0, 0xa4, 0x100};
+	unsigned int seed = (unsigned int)cpu + 1;
+	unsigned long n;
+
+	pin(cpu);
+	for (n = 0; n < count; n++) {
+		unsigned int at = registers[(unsigned int)rand_r(&seed) % (sizeof(registers) / sizeof(registers[0]))];
+		uint64_t value;
+
+		switch (rand_r(&seed) % 4) {
+		case 0:
+			value = (uint64_t)rand_r(&seed) % 2;
+			break;
+		case 1:
+			value = 1u << rand_r(&seed) % 9;
+			break;
+		case 2:
+			value = 0x50000000u + (uint64_t)rand_r(&seed) % 0x10000 * 4096;
+			break;
+		default:
+			value = (uint64_t)rand_r(&seed) % 16;
+			break;
+		}
+		register_write(window + at, 4, value);
+	}
+	return 0;
+}
+
+/* From each CPU, by a process of its own. */
+static int hammer(uint64_t address, unsigned long count, int (*from)(int, volatile uint8_t *, unsigned long))
 {
 	volatile uint8_t *window = window_map(address);
 	int cpus = (int)sysconf(_SC_NPROCESSORS_ONLN);
-	int failed = cpus < 2;
+	int failed = cpus < 1;
 	int status;
 	int cpu;
 
@@ -121,7 +156,7 @@ static int hammer(uint64_t address, unsigned long count)
 		pid_t pid = fork();
 
 		if (pid == 0)
-			exit(hammer_from(cpu, window, count));
+			exit(from(cpu, window, count));
 		failed |= pid < 0;
 	}
 	while (wait(&status) > 0)
@@ -153,7 +188,7 @@ static int take_times(uint64_t address, unsigned long count, useconds_t pause)
 	unsigned long n;
 
 	__asm__ volatile("mrs %0, cntfrq_el0" : "=r"(frequency));
-	pin(1);
+	pin((int)sysconf(_SC_NPROCESSORS_ONLN) - 1);
 	mlockall(MCL_CURRENT);
 	for (n = 0; n < count; n++) {
 		uint64_t begin;
@@ -177,9 +212,11 @@ int main(int argc, char **argv)
 	unsigned long count = argc > 3 ? strtoul(argv[3], NULL, 0) : 0;
 
 	if (argc == 4 && strcmp(argv[1], "hammer") == 0)
-		return hammer(address, count);
+		return hammer(address, count, hammer_from);
+	if (argc == 4 && strcmp(argv[1], "drive") == 0)
+		return hammer(address, count, drive_from);
 	if (argc == 5 && strcmp(argv[1], "time") == 0 && count > 0 && count <= COUNT_MAX)
 		return take_times(address, count, (useconds_t)strtoul(argv[4], NULL, 0));
-	fprintf(stderr, "usage: registers hammer ADDRESS COUNT\n       registers time ADDRESS COUNT US\n");
+	fprintf(stderr, "usage: registers hammer|drive ADDRESS COUNT\n       registers time ADDRESS COUNT US\n");
 	return 2;
 }

@@ -3,7 +3,8 @@
 # Zones that come and go, what a stopped zone leaves reachable, wrong zone files, and how long an access takes.
 tests="module-loads wrong-zone-files-are-refused attachment-is-bounded zone-starts-again-and-again
 	memory-of-a-stopped-zone-is-gone register-times unload-is-clean register-times-of-a-polling-thread root-kernel-is-well"
-cycles=8
+cycles=20
+[ ! -e $share/defects ] || cycles=6
 attachment_in=/tmp/attachment.in
 attachment_out=/tmp/attachment.out
 
@@ -30,6 +31,8 @@ test_wrong_zone_files_are_refused() {
 	refused 's/"cpus": \[2, 3\]/"cpus": [1, 2]/' "belongs to zone 0" || return
 	refused 's/"cpus": \[2, 3\]/"cpus": []/' "is an empty array" || return
 	refused 's/zone1-image/no-such-image/' "cannot be opened" || return
+	refused 's/"kernel_filepath": "zone1-image"/"kernel_filepath": "zone1.dtb"/' "is a device tree" || return
+	refused 's/"size": "0x30000000"/"size": "0x30001000"/' "is root Linux's own memory" || return
 	refused 's/"dtb_filepath": "zone1.dtb"/"dtb_filepath": "zone1_linux.json"/' "is no device tree" || return
 	refused 's/0xa003c00/0xa003d00/' "a driver that looks there stops the zone" || return
 	refused 's/\[75, 76, 78\]/[75, 76]/' "its interrupt is 78" || return
@@ -62,6 +65,12 @@ zone_uses_its_disk() {
 	[ "$(status requests)" -gt "$1" ] && [ "$(status status)" = 0x0f ]
 }
 
+# backend_reaches WHAT: what the real backend of blk0 finds in the zone's memory
+backend_reaches() {
+	found=$(reach "$(status pid)")
+	[ "$found" = "$1" ] || wrong "start $n: the backend finds: $found"
+}
+
 test_zone_starts_again_and_again() {
 	n=0
 	while [ $n -lt $cycles ]; do
@@ -69,8 +78,10 @@ test_zone_starts_again_and_again() {
 		before=$(status requests)
 		zone_start || return
 		wait_for 60 zone_uses_its_disk "${before:-0}" || wrong "start $n: the guest does not use its disk" || return
+		backend_reaches "memory d00dfeed" || return
 		[ $((n % 4)) -ne 0 ] || attachment_word read "memory d00dfeed" || return
 		zone_shutdown || return
+		backend_reaches nothing || return
 		[ $((n % 4)) -ne 0 ] || attachment_word read nothing || return
 	done
 	[ "$(status restarts)" = 0 ] || wrong "backends ended: $(status restarts)"

@@ -4,6 +4,7 @@
 # is wrong with wrong(); the tests of a machine run one after the other.
 share=/share
 work=/tmp/work
+zone=1 # the one that guest() and the like are about
 image=$work/zone1.ext4
 mail_at=16384 # block, behind the file system: see guest/agent.c
 mail_number=0
@@ -65,31 +66,39 @@ launcher_stop() {
 	hvisor-launch --stop || wrong "hvisor-launch --stop: $?"
 }
 
-# status KEY: of blk0
+# zone_select N: what follows is about this zone
+zone_select() {
+	eval "mail_number_$zone=$mail_number"
+	zone=$1
+	image=$work/zone$zone.ext4
+	eval "mail_number=\${mail_number_$zone:-0}"
+}
+
+# status KEY [DEVICE]: of blk0, unless another is named
 status() {
-	hvisor-launch --status blk0 | awk -v key="$1" '$1 == key { print $2 }'
+	hvisor-launch --status "${2:-blk0}" | awk -v key="$1" '$1 == key { print $2 }'
 }
 
 launcher_pid() {
 	pidof hvisor-launch
 }
 
-# status_passes KEY N: is the number above N?
+# status_passes KEY N [DEVICE]: is the number above N?
 status_passes() {
-	[ "$(status "$1")" -gt "$2" ]
+	[ "$(status "$1" "${3:-blk0}")" -gt "$2" ]
 }
 
 zone_list_has() {
-	hvisor zone list | grep -q '^| *1 |'
+	hvisor zone list | grep -q "^| *$zone |"
 }
 
 zone_start() {
 	mail_send true
-	hvisor zone start --virtio $work/virtio_cfg.json $work/zone1_linux.json || wrong "hvisor zone start: $?"
+	hvisor zone start --virtio $work/virtio_cfg.json "$work/zone${zone}_linux.json" || wrong "hvisor zone start: $?"
 }
 
 zone_shutdown() {
-	hvisor zone shutdown -id 1 || wrong "hvisor zone shutdown: $?"
+	hvisor zone shutdown -id "$zone" || wrong "hvisor zone shutdown: $?"
 }
 
 # copy FROM TO: in larger pieces than cp, each of which is a message to the host
@@ -176,7 +185,7 @@ setup() {
 	cp $share/lib/* /lib/ 2>/dev/null
 	mkdir -p /var/log $work
 	copy $share/zone1-image $work/zone1-image
-	cp $share/zone1.dtb $share/*.json $work/
+	cp $share/*.dtb $share/*.json $work/
 	disk_make
 	cd $work || return
 }

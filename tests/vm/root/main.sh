@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=sh disable=SC2034,SC2154,SC2086 # shared with run and lib.sh
 # One life of a zone on its own disk, with everything killed under it that may be killed.
-tests="module-loads launcher-serves guest-boots-from-its-disk guest-writes-a-tree backend-restarts-under-load
+tests="module-loads launcher-serves guest-boots-from-its-disk root-rests-with-its-guest
+	guest-writes-a-tree backend-restarts-under-load
 	backend-is-killed-under-load backend-is-stopped-under-load launcher-is-killed-under-load
 	registers-hammered-beside-io unload-refused-while-a-zone-runs guest-kernel-is-well zone-shuts-down
 	unload-refused-while-attached unload-is-clean guest-starts-before-the-launcher zone-switches-itself-off
@@ -23,6 +24,25 @@ test_guest_boots_from_its_disk() {
 	zone_list_has || wrong "hvisor zone list does not show the zone" || return
 	guest 'grep " / " /proc/mounts' >/tmp/mounts || return
 	grep -q '^/dev/vda / ext4' /tmp/mounts || wrong "the guest's root is: $(cat /tmp/mounts)"
+}
+
+# What root does for the guest: wakeup interrupts, softirqs like those that answer them, and wakeups of the backend.
+root_work() {
+	echo "$(wakeups) $(awk '$1 == "HI:" { print $2 + $3 }' /proc/softirqs) $(status wakeups)"
+}
+
+root_rested() {
+	before=$(root_work)
+	usleep 2000000
+	[ "$(root_work)" = "$before" ]
+}
+
+# With nothing to do for a guest root does nothing: there is no timer that looks after it.
+test_root_rests_with_its_guest() {
+	# Meanwhile the guest does not look for another command either.
+	mail_send 'sleep 12'
+	wait_for 11 root_rested || wrong "root is kept busy: $before, then $(root_work)" || return
+	mail_result 30
 }
 
 # The host compares it, when the zone is gone.
@@ -104,7 +124,8 @@ launcher_is_gone() {
 test_registers_hammered_beside_io() {
 	guest_load_start || return
 	load_goes_on || return
-	guest "registers hammer $window_unused 3000" || wrong "see above" || return
+	guest "registers hammer $window_unused 3000" >/tmp/hammered || wrong "$(cat /tmp/hammered)" || return
+	[ "$(grep -c '3000 accesses' /tmp/hammered)" = 2 ] || wrong "not from two CPUs: $(cat /tmp/hammered)" || return
 	load_goes_on || return
 	guest_load_check
 }
