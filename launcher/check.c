@@ -127,6 +127,16 @@ static void print_blk(const struct plan *plan, FILE *file)
 	fprintf(file, "  block      %u bytes\n", blk->logical_block_size);
 }
 
+static void print_rng(const struct plan *plan, FILE *file)
+{
+	uint64_t rate = plan->device->rng.rate;
+
+	if (rate)
+		fprintf(file, "  rate       %llu bytes a second\n", (unsigned long long)rate);
+	else
+		fprintf(file, "  rate       no limit\n");
+}
+
 static void print_plan(const struct plan *plan, FILE *file)
 {
 	const struct config_device *device = plan->device;
@@ -142,6 +152,8 @@ static void print_plan(const struct plan *plan, FILE *file)
 	fprintf(file, "  interrupt  %u\n", device->irq);
 	if (device->type == CONFIG_BLK)
 		print_blk(plan, file);
+	if (device->type == CONFIG_RNG)
+		print_rng(plan, file);
 	fprintf(file, "  queues     %u of %u\n", plan->add.nqueues, plan->add.queue_size_max);
 	fprintf(file, "  polling    %s\n", poll_word(device, buffer));
 	fprintf(file, "  features  ");
@@ -199,6 +211,8 @@ static cJSON *plan_json(const struct plan *plan)
 		cJSON_AddStringToObject(object, "engine", config_engine_name(device->blk.engine));
 		cJSON_AddNumberToObject(object, "logical_block_size", device->blk.logical_block_size);
 	}
+	if (device->type == CONFIG_RNG)
+		cJSON_AddNumberToObject(object, "rate", (double)device->rng.rate);
 	cJSON_AddNumberToObject(object, "queues", plan->add.nqueues);
 	cJSON_AddNumberToObject(object, "queue_size", plan->add.queue_size_max);
 	if (device->poll_us == CONFIG_POLL_ADAPTIVE)

@@ -45,6 +45,10 @@ struct config_blk {
 	enum config_engine engine;
 };
 
+struct config_rng {
+	uint64_t rate; /* bytes per second, up to RNG_RATE_MAX; 0 unlimited, the default */
+};
+
 /* What to do when a backend ends by itself. */
 struct config_restart {
 	uint32_t limit; /* ends within window_s after which the device is failed; 0: never; default 10 */
@@ -68,6 +72,7 @@ struct config_device {
 	uint32_t log_level; /* enum log_level */
 	struct config_restart restart;
 	struct config_blk blk;
+	struct config_rng rng;
 };
 
 struct config_zone {

@@ -261,8 +261,9 @@ static struct config_keys keys_of(enum config_type type)
 		return gpu;
 	case CONFIG_SCMI:
 		return scmi;
-	case CONFIG_CONSOLE:
 	case CONFIG_RNG:
+		return config_rng_keys;
+	case CONFIG_CONSOLE:
 		break;
 	}
 	return (struct config_keys){NULL, 0};

@@ -144,4 +144,6 @@ void config_blk_init(struct config_blk *blk);
 void config_blk_finish(struct config_blk *blk);
 void config_blk_check(struct config_reader *reader);
 
+extern const struct config_keys config_rng_keys;
+
 #endif

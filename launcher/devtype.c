@@ -10,6 +10,7 @@
 
 static const struct devtype *const devtypes[] = {
 	&devtype_blk,
+	&devtype_rng,
 };
 
 const struct devtype *devtype_find(enum config_type type)

@@ -49,5 +49,6 @@ void devtype_start_finish(struct devtype_start *start);
 int devtype_start_arg(struct devtype_start *start, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 extern const struct devtype devtype_blk;
+extern const struct devtype devtype_rng;
 
 #endif

@@ -238,6 +238,42 @@ static void test_words(void)
 	config_finish(&config);
 }
 
+#define RNG(keys) ZONE("{'type': 'rng', " WINDOW keys "}")
+#define RATE_MUST "; must be 0 (no limit) or a number of bytes per second up to 1000000000\n"
+
+static void test_rng(void)
+{
+	struct config config;
+
+	enter_folder();
+	write_json(RNG(""));
+	read_good(&config);
+	CHECK_INT(config.ndevices, 1);
+	CHECK_INT(config.nskipped, 0);
+	CHECK_STR(config.device[0].name, "rng0");
+	CHECK_INT(config.device[0].type, CONFIG_RNG);
+	CHECK_INT(config.device[0].rng.rate, 0);
+	config_finish(&config);
+	write_json(RNG(", 'rate': '0x3b9aca00'"));
+	read_good(&config);
+	CHECK_INT(config.device[0].rng.rate, 1000000000);
+	config_finish(&config);
+	write_json(RNG(", 'rate': 0"));
+	read_good(&config);
+	CHECK_INT(config.device[0].rng.rate, 0);
+	config_finish(&config);
+	is_refused(RNG(", 'rate': 1000000001"), DEVICE ".rate: is 1000000001" RATE_MUST);
+	is_refused(RNG(", 'rate': -1"), DEVICE ".rate: is -1" RATE_MUST);
+	is_refused(RNG(", 'rate': 'fast'"), DEVICE ".rate: is \"fast\"" RATE_MUST);
+	is_refused(RNG(", 'img': 'a.img'"), DEVICE
+		   ".img: is not a key of rng devices; the keys are type, addr, len, irq, status, name, poll_us, "
+		   "log_level, restart_limit, restart_window_s, restart_delay_ms, restart_delay_max_ms, rate\n");
+	device_is_refused("'rate': 1", DEVICE ".rate: is not a key of blk devices; the keys are type, addr, len, irq, "
+					      "status, name, poll_us, log_level, restart_limit, restart_window_s, "
+					      "restart_delay_ms, restart_delay_max_ms, img, readonly, serial, cache, "
+					      "discard, queues, queue_size, logical_block_size, engine\n");
+}
+
 /* The shape of upstream's files: all numbers as strings or not, types that are not served, disabled devices. */
 #define UPSTREAM_DEVICES                                                                                               \
 	"{'type': 'scmi', 'addr': '0xff9c0000', 'len': '0x200', 'irq': '0x44', 'status': 'enable',"                    \
@@ -658,7 +694,7 @@ static void test_windows(void)
 		   "{'id': 2, 'memory_region': [{'zone0_ipa': 0, 'zonex_ipa': '0x50000000', 'size': 4096}],"
 		   "'devices': [{'type': 'rng', " WINDOW "}]}]}");
 	read_good(&config);
-	CHECK_INT(config.nskipped, 3);
+	CHECK_INT(config.ndevices, 4);
 	config_finish(&config);
 }
 
@@ -835,7 +871,7 @@ static void test_limits(void)
 	write_json(json);
 	read_good(&config);
 	CHECK_INT(config.nzones, 31);
-	CHECK_INT(config.nskipped, 256);
+	CHECK_INT(config.ndevices, 256);
 	config_finish(&config);
 	at -= 2; /* "]}" of the last zone */
 	sprintf(json + at, ",{\"type\":\"rng\",\"addr\":65536,\"len\":512,\"irq\":100}]}]}");
@@ -917,7 +953,7 @@ static void test_manual(void)
 			nkeys++;
 		}
 	}
-	CHECK_INT(nkeys, 4 + 4 + 3 + 28);
+	CHECK_INT(nkeys, 4 + 4 + 3 + 29);
 	free(text);
 }
 
@@ -1024,6 +1060,7 @@ int main(int argc, char **argv)
 		{"config_defaults", test_defaults, 0},
 		{"config_all_keys", test_all_keys, 0},
 		{"config_words", test_words, 0},
+		{"config_rng", test_rng, 0},
 		{"config_upstream_form", test_upstream_form, 0},
 		{"config_names", test_names, 0},
 		{"config_syntax", test_syntax, 0},

@@ -161,7 +161,7 @@ static void test_parse(void)
 static const char config_text[] =
 	"{\"zones\":[{\"id\":3,\"memory_region\":[{\"zone0_ipa\":\"0x50000000\",\"zonex_ipa\":\"0x40000000\",\"size\":"
 	"\"0x30000000\"}],\"devices\":[{\"type\":\"blk\",\"addr\":\"0xa003c00\",\"len\":\"0x200\",\"irq\":78,\"img\":"
-	"\"disk.img\",\"serial\":\"S1\",\"cache\":\"none\"},{\"type\":\"rng\",\"addr\":\"0xa003a00\",\"len\":512,"
+	"\"disk.img\",\"serial\":\"S1\",\"cache\":\"none\"},{\"type\":\"gpu\",\"addr\":\"0xa003a00\",\"len\":512,"
 	"\"irq\":7"
 	"}]}]}";
 
@@ -191,7 +191,7 @@ static void test_check(void)
 	CHECK_HAS(run.out, " VERSION_1");
 	CHECK_HAS(run.out, "/hvisor-blk\n  policy     ");
 	CHECK_HAS(run.out, "/hvisor-blk.policy\n");
-	CHECK_HAS(run.out, "left out: rng0 (zones[0].devices[1]): devices of type rng are not served yet\n");
+	CHECK_HAS(run.out, "left out: gpu0 (zones[0].devices[1]): devices of type gpu are not served yet\n");
 	CHECK_HAS(run.out, "1 device would be served.\n");
 	/* It changed nothing. */
 	CHECK_INT(access("run", F_OK), -1);
