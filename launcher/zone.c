@@ -131,7 +131,7 @@ static int check_free(struct hv *hv, const struct zone_file *zone, struct errors
 	return errors->count == before ? 0 : -1;
 }
 
-/* Is all that the zone is to have no memory of root's own? All regions that are, are named, before anything is loaded. */
+/* Is none of the zone's regions root's own memory? All that are, are named before anything is loaded. */
 static int check_memory(struct hv *hv, const struct zone_file *zone, struct errors *errors)
 {
 	size_t before = errors->count;
@@ -144,13 +144,15 @@ static int check_memory(struct hv *hv, const struct zone_file *zone, struct erro
 		int error = region->type == ZONE_VIRTIO ? 0 : hv_call(hv, HVISOR_MEMORY_CHECK, &check);
 
 		if (error == -EPERM)
-			errors_add(errors,
-				   "%s: memory_regions[%u].physical_start: %s is root Linux's own memory, in whole or in "
-				   "part; a zone is given memory that root's device tree has reserved (/reserved-memory, "
-				   "no-map) or does not know",
-				   zone->path, i, config_range(range, region->physical, region->size));
+			errors_add(
+				errors,
+				"%s: memory_regions[%u].physical_start: %s is root Linux's own memory, in whole or in "
+				"part; a zone is given memory that root's device tree has reserved (/reserved-memory, "
+				"no-map) or does not know",
+				zone->path, i, config_range(range, region->physical, region->size));
 		else if (error)
-			errors_add(errors, "%s: memory_regions[%u]: hvisor.ko does not say whether it is root's own: %s",
+			errors_add(errors,
+				   "%s: memory_regions[%u]: hvisor.ko does not say whether it is root's own: %s",
 				   zone->path, i, strerror(-error));
 	}
 	return errors->count == before ? 0 : -1;

@@ -279,7 +279,8 @@ static void test_start_refused(void)
 	/* A page more than was reserved. */
 	ZONE_JSON("'size': '0x10000000'}, ", "'size': '0x30001000'}, ");
 	START("zone.json");
-	check_failed(1, "hvisor: zone.json: memory_regions[0].physical_start: 0x50000000-0x80000fff is root Linux's own memory, "
+	check_failed(1, "hvisor: zone.json: memory_regions[0].physical_start: 0x50000000-0x80000fff is root Linux's "
+			"own memory, "
 			"in whole or in part; a zone is given memory that root's device tree has reserved");
 	CHECK_INT(called(HVISOR_ZONE_LOAD), 0);
 	ZONE_JSON(NULL, NULL);
@@ -309,9 +310,11 @@ static void test_start_fails(void)
 		"zone in root's device tree");
 	CHECK_INT(called(HVISOR_ZONE_START), 0);
 	fail_start(HVISOR_MEMORY_CHECK, -EIO,
-		   "hvisor: zone.json: memory_regions[0]: hvisor.ko does not say whether it is root's own: Input/output error");
+		   "hvisor: zone.json: memory_regions[0]: hvisor.ko does not say whether it is root's own: "
+		   "Input/output error");
 	CHECK_INT(called(HVISOR_ZONE_LOAD), 0);
-	fail_start(HVISOR_ZONE_START, -EPERM, "zone 1 cannot be started: hvisor.ko finds root's own memory in its regions");
+	fail_start(HVISOR_ZONE_START, -EPERM,
+		   "zone 1 cannot be started: hvisor.ko finds root's own memory in its regions");
 	fail_start(HVISOR_ZONE_START, -EOPNOTSUPP,
 		   "zone 1 cannot be started: hvisor.ko does not know this hvisor's version of the zone configuration");
 	fail_start(HVISOR_ZONE_LOAD, -EBUSY, "hvisor: zone 1 runs already; stop it first");
