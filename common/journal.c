@@ -73,7 +73,7 @@ uint16_t journal_open(struct journal *journal, struct region_journal *shared, ui
 		      uint16_t used_idx, uint16_t *heads)
 {
 	uint64_t counters[REGION_QUEUE_SIZE_MAX];
-	uint64_t begun;
+	uint64_t counter, begun;
 	uint16_t n = 0;
 	uint16_t i;
 
@@ -82,15 +82,19 @@ uint16_t journal_open(struct journal *journal, struct region_journal *shared, ui
 	    core_load(&shared->desc_num) != num)
 		journal_lay_out(shared, num, epoch, used_idx);
 	journal_settle(shared, num, used_idx);
-	for (i = 0; i < num; i++) {
-		if (core_load(&shared->desc[i].inflight))
-			heads_insert(heads, counters, n++, i, core_load(&shared->desc[i].counter));
-	}
 	begun = core_load(&shared->begun);
-	while (journal->nbegun < n && counters[journal->nbegun] < begun)
-		journal->nbegun++;
-	/* What is fetched from now on is behind both. */
-	journal->counter = n > journal->nbegun ? counters[n - 1] + 1 : begun;
+	/* What is fetched from now on is behind all that was begun or is in flight. */
+	journal->counter = begun;
+	for (i = 0; i < num; i++) {
+		if (!core_load(&shared->desc[i].inflight))
+			continue;
+		counter = core_load(&shared->desc[i].counter);
+		heads_insert(heads, counters, n++, i, counter);
+		if (counter < begun)
+			journal->nbegun++;
+		if (counter >= journal->counter)
+			journal->counter = counter + 1;
+	}
 	return n;
 }
 

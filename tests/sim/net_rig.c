@@ -17,7 +17,9 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <linux/ethtool.h>
 #include <linux/if_ether.h>
+#include <linux/sockios.h>
 
 #include "launcher/devtype.h"
 #include "tests/sim/scratch.h"
@@ -263,6 +265,54 @@ void net_rig_await_asleep(const struct net_rig *rig)
 {
 	if (!test_wait(is_asleep, (void *)(uintptr_t)rig, 10000))
 		TEST_FAIL("the backend does not come to rest");
+}
+
+void net_rig_ring(struct net_rig *rig, uint32_t events)
+{
+	struct hvisor_device_kick kick = {.id = rig->backend.id, .events = events};
+
+	CHECK_INT(sim_call(&rig->sim, HVISOR_DEVICE_KICK, &kick), 0);
+}
+
+static void ethtool(const struct net_rig *rig, void *command)
+{
+	struct ifreq request = {.ifr_data = command};
+
+	strcpy(request.ifr_name, TAP_NAME);
+	CHECK_INT(ioctl(rig->keeper, SIOCETHTOOL, &request), 0);
+}
+
+int net_rig_carrier(const struct net_rig *rig)
+{
+	struct ethtool_value value = {.cmd = ETHTOOL_GLINK};
+
+	ethtool(rig, &value);
+	return value.data != 0;
+}
+
+uint32_t net_rig_offloads(const struct net_rig *rig)
+{
+	static const char *const names[] = {"tx-checksum-ip-generic", "tx-tcp-segmentation", "tx-tcp6-segmentation"};
+	static struct {
+		struct ethtool_gstrings head;
+		char name[256][ETH_GSTRING_LEN];
+	} strings = {.head = {.cmd = ETHTOOL_GSTRINGS, .string_set = ETH_SS_FEATURES}};
+	static struct {
+		struct ethtool_gfeatures head;
+		struct ethtool_get_features_block block[8];
+	} features = {.head = {.cmd = ETHTOOL_GFEATURES, .size = 8}};
+	uint32_t bits = 0;
+	uint32_t i, k;
+
+	ethtool(rig, &strings);
+	ethtool(rig, &features);
+	for (i = 0; i < strings.head.len && i < 256; i++) {
+		for (k = 0; k < 3; k++) {
+			if (strcmp(strings.name[i], names[k]) == 0 && features.block[i / 32].active & 1u << i % 32)
+				bits |= 1u << k;
+		}
+	}
+	return bits;
 }
 
 static uint32_t frame_sum(const uint8_t *bytes, uint32_t len)

@@ -53,6 +53,18 @@ void net_rig_await_own(const struct net_rig *rig, enum net_own own, uint64_t val
 /* Waits until the backend sleeps with nothing to do. */
 void net_rig_await_asleep(const struct net_rig *rig);
 
+/* Events of the launcher's: REGION_EV_*. */
+void net_rig_ring(struct net_rig *rig, uint32_t events);
+
+/* Whether the tap has a link, as the host sees it. */
+int net_rig_carrier(const struct net_rig *rig);
+
+/* What the host leaves to the guest, as ethtool shows it of the tap. */
+#define NET_RIG_CSUM 1u
+#define NET_RIG_TSO4 2u
+#define NET_RIG_TSO6 4u
+uint32_t net_rig_offloads(const struct net_rig *rig);
+
 /* An Ethernet frame of len bytes of NET_RIG_TYPE: number, a pattern that belongs to it, and their checksum. */
 void net_rig_frame(uint8_t *frame, uint32_t len, const uint8_t *to, const uint8_t *from, uint32_t number);
 /* The number of such a frame; ends the test if a byte of it is wrong. -1: a frame of another type. */
