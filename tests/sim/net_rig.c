@@ -37,9 +37,9 @@ const uint8_t net_rig_host_mac[6] = {0x52, 0x54, 0x00, 0xaa, 0xbb, 0xcc};
 /* There is one in a process, and devtype's functions know no other way to it. */
 static struct net_rig *net_rig_of;
 
-static int tap_open(uint32_t pairs)
+static int tap_open(const struct net_rig *rig)
 {
-	struct ifreq request = {.ifr_flags = (short)(TAP_FLAGS | (pairs > 1 ? IFF_MULTI_QUEUE : 0))};
+	struct ifreq request = {.ifr_flags = (short)(rig->tap_flags | (rig->pairs > 1 ? IFF_MULTI_QUEUE : 0))};
 	int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
 
 	CHECK(fd >= 0);
@@ -73,9 +73,12 @@ static int rig_open(const struct config_device *device, struct devtype_start *ou
 	(void)device;
 	(void)errors;
 	devtype_start_init(out);
-	for (; out->nfiles < net_rig_of->pairs; out->nfiles++)
-		out->file[out->nfiles] = tap_open(net_rig_of->pairs);
-	if (devtype_start_arg(out, "queues=%u", net_rig_of->pairs) ||
+	for (; out->nfiles < net_rig_of->pairs; out->nfiles++) {
+		out->file[out->nfiles] = tap_open(net_rig_of);
+		if (net_rig_of->sndbuf)
+			CHECK_INT(ioctl(out->file[out->nfiles], TUNSETSNDBUF, &net_rig_of->sndbuf), 0);
+	}
+	if (devtype_start_arg(out, "queues=%u", net_rig_of->queues) ||
 	    devtype_start_arg(out, "rate_rx=%llu", (unsigned long long)net_rig_of->rate_rx) ||
 	    devtype_start_arg(out, "rate_tx=%llu", (unsigned long long)net_rig_of->rate_tx))
 		return -1;
@@ -107,7 +110,7 @@ static void namespace_enter(void)
 static void tap_make(struct net_rig *rig)
 {
 	struct ifreq request = {0};
-	int fd = tap_open(rig->pairs);
+	int fd = tap_open(rig);
 	int control = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
 	CHECK(control >= 0);
@@ -138,6 +141,14 @@ static void host_open(struct net_rig *rig)
 	CHECK_INT(bind(rig->host, (struct sockaddr *)&address, sizeof(address)), 0);
 }
 
+void net_rig_listen(struct net_rig *rig, const char *name)
+{
+	rig->ifindex = (int)if_nametoindex(name);
+	CHECK(rig->ifindex > 0);
+	close(rig->host);
+	host_open(rig);
+}
+
 void net_rig_init(struct net_rig *rig, uint32_t pairs)
 {
 	static char socket_path[300];
@@ -146,6 +157,8 @@ void net_rig_init(struct net_rig *rig, uint32_t pairs)
 	memset(rig, 0, sizeof(*rig));
 	net_rig_of = rig;
 	rig->pairs = pairs;
+	rig->queues = pairs;
+	rig->tap_flags = TAP_FLAGS;
 	rig->features = NET_FEATURES | 1ull << VIRTIO_NET_F_MTU;
 	if (pairs > 1)
 		rig->features |= 1ull << VIRTIO_NET_F_MQ;
@@ -170,6 +183,15 @@ void net_rig_start(struct net_rig *rig)
 		return;
 	rig_backend_log(&rig->backend, log, sizeof(log));
 	TEST_FAIL("the backend does not start: %s", log);
+}
+
+const char *net_rig_refused(struct net_rig *rig)
+{
+	static char log[4096];
+
+	CHECK_INT(rig_backend_start(&rig->backend), -ECHILD);
+	rig_backend_log(&rig->backend, log, sizeof(log));
+	return log;
 }
 
 int net_rig_end(struct net_rig *rig, int signal)

@@ -19,6 +19,10 @@ struct net_rig {
 	uint64_t rate_rx; /* the caller may set these before net_rig_start() */
 	uint64_t rate_tx;
 	uint64_t features; /* what is offered */
+	uint32_t queues; /* what the backend is told, if not pairs */
+	int tap_flags; /* IFF_* */
+	int sndbuf; /* the tap takes no more while so many bytes are under way in the kernel (TUNSETSNDBUF); 0: it does
+		     */
 	int keeper; /* holds the name of the tap */
 	int ifindex;
 	int host; /* the packet socket */
@@ -31,6 +35,8 @@ extern const uint8_t net_rig_host_mac[6];
 void net_rig_init(struct net_rig *rig, uint32_t pairs);
 /* Starts the backend, confined; again after net_rig_end(). */
 void net_rig_start(struct net_rig *rig);
+/* Starts one that does not come to serve: what it logged. */
+const char *net_rig_refused(struct net_rig *rig);
 int net_rig_end(struct net_rig *rig, int signal);
 void net_rig_finish(struct net_rig *rig);
 
@@ -52,6 +58,9 @@ uint64_t net_rig_own(const struct net_rig *rig, enum net_own own);
 void net_rig_await_own(const struct net_rig *rig, enum net_own own, uint64_t value);
 /* Waits until the backend sleeps with nothing to do. */
 void net_rig_await_asleep(const struct net_rig *rig);
+
+/* The host's end is another interface, to receive from. */
+void net_rig_listen(struct net_rig *rig, const char *name);
 
 /* Events of the launcher's: REGION_EV_*. */
 void net_rig_ring(struct net_rig *rig, uint32_t events);

@@ -3,14 +3,17 @@
  */
 #include <arpa/inet.h>
 #include <endian.h>
+#include <net/if.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 
 #include "common/vmmio.h"
 #include "tests/sim/net_rig.h"
+#include "tests/sim/scratch.h"
 #include "tests/test.h"
 
 #define FEATURE(name) (1ull << VIRTIO_NET_F_##name)
@@ -464,6 +467,69 @@ static void test_stale_frames(void)
 	net_rig_finish(&rig);
 }
 
+/* What the launcher should not do is said, and nothing is served. */
+static void test_refused(void)
+{
+	struct net_rig rig;
+
+	net_rig_init(&rig, 1);
+	rig.queues = 2;
+	CHECK_HAS(net_rig_refused(&rig), "the device has 3 queues, and with queues=2 it has to have 5");
+	rig.queues = 9;
+	CHECK_HAS(net_rig_refused(&rig), "argument \"queues=9\": unknown key or bad value");
+	rig.queues = 0;
+	CHECK_HAS(net_rig_refused(&rig), "argument \"queues=0\": unknown key or bad value");
+	rig.queues = 1;
+	scratch_run("ip link del tap0");
+	rig.tap_flags = IFF_TAP | IFF_NO_PI;
+	CHECK_HAS(net_rig_refused(&rig), "the tap: it is not of the flags IFF_TAP, IFF_NO_PI and IFF_VNET_HDR");
+	net_rig_finish(&rig);
+}
+
+/* The tap is taken away: the backend ends, for its successor to get another one. */
+static void test_tap_gone(void)
+{
+	struct guest_net net;
+	struct net_rig rig;
+	char log[4096];
+	int status;
+
+	net_rig_init(&rig, 1);
+	net_rig_start(&rig);
+	net_rig_open(&rig, &net, &(struct guest_net_options){0});
+	scratch_run("ip link del tap0");
+	status = rig_backend_wait(&rig.backend, 10000);
+	CHECK(WIFEXITED(status));
+	CHECK_INT(WEXITSTATUS(status), 1);
+	rig_backend_log(&rig.backend, log, sizeof(log));
+	CHECK_HAS(log, "the tap is gone: its interface was removed");
+	guest_net_close(&net);
+	net_rig_finish(&rig);
+}
+
+/* An interface that is down takes no frames, and gives none; it is no error, and passes. */
+static void test_tap_down(void)
+{
+	struct guest_net net;
+	struct net_rig rig;
+
+	net_rig_init(&rig, 1);
+	net_rig_start(&rig);
+	net_rig_open(&rig, &net, &(struct guest_net_options){0});
+	scratch_run("ip link set tap0 down");
+	net_rig_frame(frame, 100, net_rig_host_mac, net_rig_mac, 1);
+	CHECK(guest_net_send(&net, 0, NULL, frame, 100));
+	guest_net_kick(&net, 0);
+	net_rig_await_own(&rig, NET_OWN_TX_DROPPED, 1);
+	net_rig_await_asleep(&rig);
+	scratch_run("ip link set tap0 up");
+	net_rig_listen(&rig, "tap0");
+	check_rx(&rig, &net, 100, 1);
+	check_tx(&rig, &net, 100, 2);
+	guest_net_close(&net);
+	net_rig_finish(&rig);
+}
+
 static const struct test tests[] = {
 	{"net: frames both ways", test_frames, 0},
 	{"net: frames without merged buffers, event index, indirect chains", test_frames_plain, 0},
@@ -478,6 +544,9 @@ static const struct test tests[] = {
 	{"net: a flood and no buffers", test_flood_without_buffers, 0},
 	{"net: at rest", test_idle, 0},
 	{"net: frames from before the driver", test_stale_frames, 0},
+	{"net: what cannot be served", test_refused, 0},
+	{"net: the tap is taken away", test_tap_gone, 0},
+	{"net: the tap's interface is down", test_tap_down, 0},
 };
 
 int main(int argc, char **argv)
