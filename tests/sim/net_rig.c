@@ -315,22 +315,22 @@ int net_rig_carrier(const struct net_rig *rig)
 uint32_t net_rig_offloads(const struct net_rig *rig)
 {
 	static const char *const names[] = {"tx-checksum-ip-generic", "tx-tcp-segmentation", "tx-tcp6-segmentation"};
-	static struct {
-		struct ethtool_gstrings head;
-		char name[256][ETH_GSTRING_LEN];
-	} strings = {.head = {.cmd = ETHTOOL_GSTRINGS, .string_set = ETH_SS_FEATURES}};
-	static struct {
-		struct ethtool_gfeatures head;
-		struct ethtool_get_features_block block[8];
-	} features = {.head = {.cmd = ETHTOOL_GFEATURES, .size = 8}};
+	static _Alignas(8) uint8_t strings_bytes[sizeof(struct ethtool_gstrings) + 256 * ETH_GSTRING_LEN];
+	static _Alignas(8) uint8_t
+		features_bytes[sizeof(struct ethtool_gfeatures) + 8 * sizeof(struct ethtool_get_features_block)];
+	struct ethtool_gstrings *strings = (void *)strings_bytes;
+	struct ethtool_gfeatures *features = (void *)features_bytes;
 	uint32_t bits = 0;
 	uint32_t i, k;
 
-	ethtool(rig, &strings);
-	ethtool(rig, &features);
-	for (i = 0; i < strings.head.len && i < 256; i++) {
+	*strings = (struct ethtool_gstrings){.cmd = ETHTOOL_GSTRINGS, .string_set = ETH_SS_FEATURES};
+	*features = (struct ethtool_gfeatures){.cmd = ETHTOOL_GFEATURES, .size = 8};
+	ethtool(rig, strings);
+	ethtool(rig, features);
+	for (i = 0; i < strings->len && i < 256; i++) {
 		for (k = 0; k < 3; k++) {
-			if (strcmp(strings.name[i], names[k]) == 0 && features.block[i / 32].active & 1u << i % 32)
+			if (strcmp((char *)strings->data + i * ETH_GSTRING_LEN, names[k]) == 0 &&
+			    features->features[i / 32].active & 1u << i % 32)
 				bits |= 1u << k;
 		}
 	}
