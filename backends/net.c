@@ -159,10 +159,17 @@ static int net_option(struct backend *b, const char *key, const char *value)
 		return 0;
 	}
 	if (strcmp(key, "rate_rx") == 0)
-		return backend_number(value, 0, INT64_MAX, &net->rate_rx.rate);
+		return backend_number(value, 0, INT64_MAX, &net->limit_rx.rate.per_s);
 	if (strcmp(key, "rate_tx") == 0)
-		return backend_number(value, 0, INT64_MAX, &net->rate_tx.rate);
+		return backend_number(value, 0, INT64_MAX, &net->limit_tx.rate.per_s);
 	return -EINVAL;
+}
+
+static void limit_init(struct net_limit *limit, uint64_t now_ns)
+{
+	uint64_t per_s = limit->rate.per_s;
+
+	rate_init(&limit->rate, per_s, per_s / 10 < NET_BURST_MIN ? NET_BURST_MIN : per_s / 10, now_ns);
 }
 
 static int net_start(struct backend *b)
@@ -185,8 +192,8 @@ static int net_start(struct backend *b)
 	}
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	now_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-	net_bucket_init(&net->rate_rx, net->rate_rx.rate, now_ns);
-	net_bucket_init(&net->rate_tx, net->rate_tx.rate, now_ns);
+	limit_init(&net->limit_rx, now_ns);
+	limit_init(&net->limit_tx, now_ns);
 	net->link = true;
 	net->ctrl = UINT32_MAX;
 	/* A reset that came while there was no backend has not put the address back. */
@@ -333,15 +340,15 @@ static void waits_update(struct net *net)
 		active |= 1ull << net->ctrl;
 	for (pair = 0; pair < net->pairs_max; pair++) {
 		if (rx_is_on(net, pair)) {
-			if (net->rx[pair].starved && !net->rate_rx.until_ns)
+			if (net->rx[pair].starved && !net->limit_rx.until_ns)
 				active |= 1ull << net_rxq(pair);
 			wake_at(b, net->rx[pair].deadline_ns);
-			wake_at(b, net->rate_rx.until_ns);
+			wake_at(b, net->limit_rx.until_ns);
 		}
 		if (tx_is_on(net, pair)) {
-			if (!net->rate_tx.until_ns && !(net->tx_blocked & (1u << pair)))
+			if (!net->limit_tx.until_ns && !(net->tx_blocked & (1u << pair)))
 				active |= 1ull << net_txq(pair);
-			wake_at(b, net->rate_tx.until_ns);
+			wake_at(b, net->limit_tx.until_ns);
 		}
 	}
 	b->passive_queues = ~active;
@@ -396,7 +403,7 @@ static bool net_prepare_sleep(struct backend *b, struct pollfd *fds, uint32_t *n
 	*n = 0;
 	for (pair = 0; pair < net->pairs_max; pair++) {
 		events = 0;
-		if (rx_is_on(net, pair) && !net->rx[pair].starved && !net->rate_rx.until_ns)
+		if (rx_is_on(net, pair) && !net->rx[pair].starved && !net->limit_rx.until_ns)
 			events |= POLLIN;
 		if (net->tx_blocked & (1u << pair))
 			events |= POLLOUT;

@@ -15,6 +15,7 @@
 
 #include "common/backend.h"
 #include "common/net.h"
+#include "common/rate.h"
 
 #define NET_HDR sizeof(struct virtio_net_hdr_v1)
 /* An Ethernet frame with two VLAN tags around 64 KiB: the largest that a tap gives (GSO_LEGACY_MAX_SIZE) or takes. */
@@ -53,13 +54,10 @@ struct net_state {
 
 _Static_assert(sizeof(struct net_state) <= REGION_STATE_MAX, "the state fits into the region");
 
-/* A limit of bytes a second; see NET_BURST_MIN. */
-struct net_bucket {
-	uint64_t rate; /* 0: none */
-	int64_t burst;
-	int64_t tokens; /* bytes; negative after a frame that was larger */
-	uint64_t at_ns; /* as of then */
-	uint64_t until_ns; /* nothing passes before; 0: not held back */
+/* A limit of one direction. */
+struct net_limit {
+	struct rate rate;
+	uint64_t until_ns; /* nothing passes before; 0: it is not held back */
 };
 
 /* A chain taken from a receive queue, and not filled yet. */
@@ -91,8 +89,8 @@ struct net_rx {
 struct net {
 	struct backend *backend;
 	uint32_t pairs_max;
-	struct net_bucket rate_rx;
-	struct net_bucket rate_tx;
+	struct net_limit limit_rx;
+	struct net_limit limit_tx;
 	uint64_t features; /* of the driver; 0: it is not ready */
 	uint32_t ctrl; /* index of the control queue; none: UINT32_MAX */
 	bool link;
@@ -116,6 +114,15 @@ static inline void net_count(uint64_t *counter, uint64_t n)
 static inline void net_count_own(const struct net *net, enum net_own own)
 {
 	net_count(&net->backend->region->device.own[own], 1);
+}
+
+/* May a frame pass now? It is charged when its length is known: rate_owe(). */
+static inline bool net_limit_passes(struct net_limit *limit, uint64_t now_ns)
+{
+	if (now_ns < limit->until_ns)
+		return false;
+	limit->until_ns = rate_ready(&limit->rate, now_ns);
+	return limit->until_ns == 0;
 }
 
 static inline uint32_t net_rxq(uint32_t pair)
@@ -150,14 +157,6 @@ void net_state_save(struct net *net);
 
 /* The driver's filters: is the frame for it, of which head is the beginning (zeroes behind its end)? */
 bool net_state_accepts(const struct net *net, const uint8_t head[ETH_HLEN + 4]);
-
-/* net_rate.c */
-
-void net_bucket_init(struct net_bucket *bucket, uint64_t rate, uint64_t now_ns);
-
-/* May a frame pass now? Otherwise bucket->until_ns says when. */
-bool net_bucket_passes(struct net_bucket *bucket, uint64_t now_ns);
-void net_bucket_take(struct net_bucket *bucket, uint64_t bytes);
 
 /* net_iov.c: the bytes from offset on, len or as many as there are; how many they were. */
 

@@ -171,7 +171,7 @@ static void frame_give(struct net *net, uint32_t pair, uint64_t len, uint32_t ch
 	net->dirty_queues |= 1ull << net_rxq(pair);
 	net_count_own(net, NET_OWN_RX_FRAMES);
 	net_count(&b->region->device.bytes_read, len - NET_HDR);
-	net_bucket_take(&net->rate_rx, len - NET_HDR);
+	rate_owe(&net->limit_rx.rate, len - NET_HDR);
 }
 
 /* The window follows the frames: at once when they become larger, after some time when they become smaller. */
@@ -288,7 +288,7 @@ bool net_rx_run(struct net *net, uint32_t pair)
 	uint32_t n;
 
 	for (n = 0; n < NET_BATCH && core_load(&b->region->device.bytes_read) - before < NET_BATCH_BYTES; n++) {
-		if (b->broken || !net_bucket_passes(&net->rate_rx, b->now_ns))
+		if (b->broken || !net_limit_passes(&net->limit_rx, b->now_ns))
 			break;
 		frame = frame_next(net, pair);
 		if (frame != FRAME_GIVEN)

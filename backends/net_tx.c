@@ -49,7 +49,7 @@ static bool chain_send(struct net *net, uint32_t pair, const struct virtq_chain 
 	error = frame_send(net, pair, chain);
 	if (error == -EAGAIN)
 		return false;
-	net_bucket_take(&net->rate_tx, chain->read_len - NET_HDR);
+	rate_owe(&net->limit_tx.rate, chain->read_len - NET_HDR);
 	if (error == 0) {
 		net_count_own(net, NET_OWN_TX_FRAMES);
 		net_count(&b->region->device.bytes_written, chain->read_len - NET_HDR);
@@ -74,7 +74,7 @@ bool net_tx_run(struct net *net, uint32_t pair)
 
 	net->tx_blocked &= ~(1u << pair);
 	for (n = 0; n < NET_BATCH && bytes < NET_BATCH_BYTES; n++) {
-		if (!net_bucket_passes(&net->rate_tx, b->now_ns))
+		if (!net_limit_passes(&net->limit_tx, b->now_ns))
 			break;
 		got = virtq_pop(vq, &net->chain);
 		if (got < 0)

@@ -54,7 +54,7 @@
 
 /*
  * rate_rx and rate_tx are bytes a second of whole Ethernet frames. What was not used is saved up to the burst: a tenth
- * of a second's bytes, but not less than NET_BURST_MIN, so that the largest frame is never too large.
+ * of a second's bytes, but not less than NET_BURST_MIN, so that a large frame does not use up several.
  */
 #define NET_BURST_MIN (128u << 10)
 

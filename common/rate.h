@@ -26,4 +26,12 @@ void rate_init(struct rate *rate, uint64_t per_s, uint64_t burst, uint64_t now_n
  */
 uint64_t rate_take(struct rate *rate, uint64_t bytes, uint64_t now_ns);
 
+/*
+ * For what shows its length only when it has passed: 0 if anything may pass at now_ns; otherwise the time at which
+ * an eighth of the burst may, or as much as 20 ms are worth, so that it is not waited for byte by byte. rate_owe()
+ * takes what has passed, however much; what was more than there was is owed by what comes later.
+ */
+uint64_t rate_ready(struct rate *rate, uint64_t now_ns);
+void rate_owe(struct rate *rate, uint64_t bytes);
+
 #endif

@@ -17,7 +17,7 @@
 
 static uint8_t frame[GUEST_NET_FRAME_MAX];
 
-/* So long the frames take at least, if the burst goes at once; the last of them may be owed. */
+/* So long the frames take at least; the last of them may be owed. */
 static void check_slow(uint64_t begin_ns)
 {
 	uint64_t bytes = FRAMES * LEN - NET_BURST_MIN - LEN;

@@ -341,7 +341,7 @@ static void test_every_error_at_once(void)
 /* The policies that we ship. */
 static void test_our_own(void)
 {
-	const char *const names[] = {"common.policy", "hvisor-blk.policy", "hvisor-rng.policy"};
+	const char *const names[] = {"common.policy", "hvisor-blk.policy", "hvisor-net.policy", "hvisor-rng.policy"};
 	struct errors errors;
 	size_t i;
 	int fd;

@@ -83,13 +83,56 @@ static void test_sum(void)
 	}
 }
 
+/* What is charged afterwards: on average the rate, however large a piece is, and not woken for each. */
+static void test_owed(void)
+{
+	size_t i;
+
+	for (i = 0; i < RATES; i++) {
+		uint64_t burst = rates[i] / 10 > 1000 ? rates[i] / 10 : 1000;
+		uint64_t begin = 5 * SECOND_NS;
+		uint64_t now = begin;
+		uint64_t sum = 0;
+		uint32_t waits = 0;
+		uint64_t until, bytes;
+		struct rate rate;
+
+		rate_init(&rate, rates[i], burst, now);
+		while (waits < 1000) {
+			until = rate_ready(&rate, now);
+			if (until) {
+				CHECK(until > now);
+				now = until;
+				waits++;
+				CHECK_INT(rate_ready(&rate, now), 0);
+				continue;
+			}
+			bytes = 1 + test_random_below(2 * burst);
+			rate_owe(&rate, bytes);
+			sum += bytes;
+		}
+		if ((double)sum > (double)rates[i] * (double)(now - begin) / 1e9 + 2 * (double)burst ||
+		    (double)sum < (double)rates[i] * (double)(now - begin) / 1e9 * 0.99 - 2 * (double)burst)
+			TEST_FAIL("%llu bytes a second: %llu in %.1f s", (unsigned long long)rates[i],
+				  (unsigned long long)sum, (double)(now - begin) / 1e9);
+	}
+}
+
+static void test_owed_no_limit(void)
+{
+	struct rate rate;
+
+	rate_init(&rate, 0, 64, 5);
+	rate_owe(&rate, UINT64_MAX);
+	CHECK_INT(rate_ready(&rate, 0), 0);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct test tests[] = {
-		{"rate_no_limit", test_no_limit, 0},
-		{"rate_begins_empty", test_begins_empty, 0},
-		{"rate_burst", test_burst, 0},
-		{"rate_sum", test_sum, 0},
+		{"rate_no_limit", test_no_limit, 0}, {"rate_begins_empty", test_begins_empty, 0},
+		{"rate_burst", test_burst, 0},       {"rate_sum", test_sum, 0},
+		{"rate_owed", test_owed, 0},         {"rate_owed_no_limit", test_owed_no_limit, 0},
 	};
 
 	return test_main(argc, argv, tests, sizeof(tests) / sizeof(tests[0]));
