@@ -90,9 +90,25 @@ static cJSON *report_object(const struct report_row *row)
 	return object;
 }
 
+/* The list that is there, or an empty one. */
+static cJSON *report_list(const char *path)
+{
+	FILE *file = fopen(path, "re");
+	cJSON *list = NULL;
+	char *text = NULL;
+	size_t room = 0;
+
+	if (file && getdelim(&text, &room, 0, file) > 0)
+		list = cJSON_Parse(text);
+	if (file)
+		fclose(file);
+	free(text);
+	return list ? list : cJSON_CreateArray();
+}
+
 int report_json(const char *path, const struct report_row *row, unsigned int n)
 {
-	cJSON *list = cJSON_CreateArray();
+	cJSON *list = report_list(path);
 	char *text = NULL;
 	int err = -ENOMEM;
 	FILE *file;

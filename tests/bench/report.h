@@ -33,7 +33,7 @@ double report_ratio(const double *a, const double *b, unsigned int n);
 
 void report_table(FILE *file, const struct report_row *row, unsigned int n);
 
-/* Writes a JSON list of rows to path. 0, or -errno. */
+/* Adds rows to the JSON list in the file path, which is made if it is not there. 0, or -errno. */
 int report_json(const char *path, const struct report_row *row, unsigned int n);
 
 #endif
