@@ -342,8 +342,7 @@ static void waits_update(struct net *net)
 		if (rx_is_on(net, pair)) {
 			if (net->rx[pair].starved && !net->limit_rx.until_ns)
 				active |= 1ull << net_rxq(pair);
-			wake_at(b, net->rx[pair].deadline_ns);
-			wake_at(b, net->limit_rx.until_ns);
+			wake_at(b, net->limit_rx.until_ns ? net->limit_rx.until_ns : net->rx[pair].deadline_ns);
 		}
 		if (tx_is_on(net, pair)) {
 			if (!net->limit_tx.until_ns && !(net->tx_blocked & (1u << pair)))

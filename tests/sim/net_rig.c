@@ -107,6 +107,15 @@ static void namespace_enter(void)
 	}
 }
 
+/* Taps of Linux 6.2 and later can cut UDP datagrams into segments. */
+static bool tap_has_uso(int fd)
+{
+	bool has = ioctl(fd, TUNSETOFFLOAD, TUN_F_CSUM | TUN_F_USO4 | TUN_F_USO6) == 0;
+
+	CHECK_INT(ioctl(fd, TUNSETOFFLOAD, 0), 0);
+	return has;
+}
+
 static void tap_make(struct net_rig *rig)
 {
 	struct ifreq request = {0};
@@ -114,6 +123,8 @@ static void tap_make(struct net_rig *rig)
 	int control = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
 	CHECK(control >= 0);
+	if (tap_has_uso(fd))
+		rig->features |= NET_FEATURES_USO;
 	CHECK_INT(ioctl(fd, TUNSETPERSIST, 1), 0);
 	close(fd);
 	strcpy(request.ifr_name, TAP_NAME);
@@ -314,7 +325,8 @@ int net_rig_carrier(const struct net_rig *rig)
 
 uint32_t net_rig_offloads(const struct net_rig *rig)
 {
-	static const char *const names[] = {"tx-checksum-ip-generic", "tx-tcp-segmentation", "tx-tcp6-segmentation"};
+	static const char *const names[] = {"tx-checksum-ip-generic", "tx-tcp-segmentation", "tx-tcp6-segmentation",
+					    "tx-udp-segmentation"};
 	static _Alignas(8) uint8_t strings_bytes[sizeof(struct ethtool_gstrings) + 256 * ETH_GSTRING_LEN];
 	static _Alignas(8) uint8_t
 		features_bytes[sizeof(struct ethtool_gfeatures) + 8 * sizeof(struct ethtool_get_features_block)];
@@ -328,7 +340,7 @@ uint32_t net_rig_offloads(const struct net_rig *rig)
 	ethtool(rig, strings);
 	ethtool(rig, features);
 	for (i = 0; i < strings->len && i < 256; i++) {
-		for (k = 0; k < 3; k++) {
+		for (k = 0; k < 4; k++) {
 			if (strcmp((char *)strings->data + i * ETH_GSTRING_LEN, names[k]) == 0 &&
 			    features->features[i / 32].active & 1u << i % 32)
 				bits |= 1u << k;

@@ -72,6 +72,7 @@ int net_rig_carrier(const struct net_rig *rig);
 #define NET_RIG_CSUM 1u
 #define NET_RIG_TSO4 2u
 #define NET_RIG_TSO6 4u
+#define NET_RIG_USO 8u
 uint32_t net_rig_offloads(const struct net_rig *rig);
 
 /* An Ethernet frame of len bytes of NET_RIG_TYPE: number, a pattern that belongs to it, and their checksum. */

@@ -150,6 +150,33 @@ static uint32_t segment_make(uint8_t *bytes, const uint8_t *to, const uint8_t *f
 	return (uint32_t)sizeof(*s) + len;
 }
 
+#define UDP_HEADER 8u
+#define GSO_UDP_L4 5 /* VIRTIO_NET_HDR_GSO_UDP_L4: virtio 1.3, 5.1.6.2 */
+
+/* The same for a UDP datagram of len bytes, over the headers of which the data begins earlier. */
+static uint32_t datagram_make(uint8_t *bytes, const uint8_t *to, const uint8_t *from, uint32_t len)
+{
+	uint8_t *udp = bytes + 14 + IP_HEADER;
+	uint32_t udp_len = UDP_HEADER + len;
+	uint32_t sum;
+
+	segment_make(bytes, to, from, 0);
+	memset(udp, 0, UDP_HEADER);
+	memset(bytes + 14 + IP_HEADER + UDP_HEADER, 0x5a, len);
+	memcpy(udp, (uint8_t[]){0x10, 0, 0x20, 0, (uint8_t)(udp_len >> 8), (uint8_t)udp_len}, 6);
+	bytes[16] = (uint8_t)((IP_HEADER + udp_len) >> 8);
+	bytes[17] = (uint8_t)(IP_HEADER + udp_len);
+	bytes[23] = 17;
+	memset(bytes + 24, 0, 2);
+	sum = ~sum_fold(sum_add(0, bytes + 14, IP_HEADER)) & 0xffff;
+	bytes[24] = (uint8_t)(sum >> 8);
+	bytes[25] = (uint8_t)sum;
+	sum = sum_fold(sum_add(17 + udp_len, bytes + 26, 8));
+	udp[6] = (uint8_t)(sum >> 8);
+	udp[7] = (uint8_t)sum;
+	return 14 + IP_HEADER + udp_len;
+}
+
 /* Is the checksum of the whole segment right? */
 static bool segment_sum_right(const uint8_t *bytes, uint32_t len)
 {
@@ -234,6 +261,46 @@ static void test_rx_offloads(void)
 	net_rig_finish(&rig);
 }
 
+/* UDP that is to be cut into datagrams, both ways. */
+static void test_udp_offloads(void)
+{
+	struct virtio_net_hdr_v1 header = {
+		.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
+		.gso_type = GSO_UDP_L4,
+		.hdr_len = htole16(14 + IP_HEADER + UDP_HEADER),
+		.gso_size = htole16(1400),
+		.csum_start = htole16(14 + IP_HEADER),
+		.csum_offset = htole16(6),
+	};
+	struct virtio_net_hdr_v1 seen;
+	struct guest_net net;
+	struct net_rig rig;
+	uint32_t len;
+
+	net_rig_init(&rig, 1);
+	if (!(rig.features & FEATURE(HOST_USO))) {
+		printf("# this kernel's taps cannot do it\n");
+		net_rig_finish(&rig);
+		return;
+	}
+	net_rig_start(&rig);
+	net_rig_open(&rig, &net, &(struct guest_net_options){0});
+	len = datagram_make(frame, net_rig_host_mac, net_rig_mac, 28000);
+	CHECK(guest_net_send(&net, 0, &header, frame, len));
+	guest_net_kick(&net, 0);
+	CHECK_INT(net_rig_receive(&rig, &seen, got, 10000), len);
+	CHECK_MEM(got, frame, len);
+	CHECK_INT(seen.gso_type, GSO_UDP_L4);
+	len = datagram_make(frame, net_rig_mac, net_rig_host_mac, 28000);
+	net_rig_send(&rig, &header, frame, len);
+	CHECK_INT(guest_net_await(&net, 0, &seen, got, 10000), len);
+	CHECK_MEM(got, frame, len);
+	CHECK_INT(seen.gso_type, GSO_UDP_L4);
+	CHECK_INT(le16toh(seen.gso_size), 1400);
+	guest_net_close(&net);
+	net_rig_finish(&rig);
+}
+
 /* A driver without offloads gets segments of its own size, with their checksums. */
 static void check_cut(struct net_rig *rig, struct guest_net *net)
 {
@@ -266,7 +333,153 @@ static void test_no_rx_offloads(void)
 	net_rig_finish(&rig);
 }
 
+/* A frame in a hundred pieces, some of them empty, the header in four of them. */
+static void test_tx_pieces(void)
+{
+	struct guest_buffer piece[100];
+	struct guest_net net;
+	struct net_rig rig;
+	uint32_t round, i, at;
+	uint64_t gpa;
+	static int token;
+
+	net_rig_init(&rig, 1);
+	net_rig_start(&rig);
+	net_rig_open(&rig, &net, &(struct guest_net_options){0});
+	gpa = net.pair[0].tx_buffer[0].gpa;
+	for (round = 0; round < 50; round++) {
+		net_rig_frame(frame, 1000, net_rig_host_mac, net_rig_mac, round);
+		memcpy(net.pair[0].tx_buffer[0].bytes + GUEST_NET_HDR, frame, 1000);
+		for (i = 0, at = 0; i < 100; i++) {
+			uint32_t left = (uint32_t)GUEST_NET_HDR + 1000 - at;
+			uint32_t len = i < 4 ? 3 : i == 99 ? left : (uint32_t)test_random_below(20);
+
+			if (len > left)
+				len = left;
+			piece[i] = (struct guest_buffer){gpa + at, len, false};
+			at += len;
+		}
+		CHECK(guest_vq_add(&net.pair[0].tx, piece, 100, &token) >= 0);
+		guest_net_kick(&net, 0);
+		CHECK_INT(net_rig_receive(&rig, NULL, got, 10000), 1000);
+		CHECK_INT(net_rig_number(got, 1000), round);
+		while (!guest_vq_get(&net.pair[0].tx, NULL))
+			;
+	}
+	guest_net_close(&net);
+	net_rig_finish(&rig);
+}
+
+/* A queue is taken away from the device and given back, while the others go on. */
+static void test_queue_reset(void)
+{
+	struct guest_net net;
+	struct net_rig rig;
+	uint32_t round, i;
+
+	net_rig_init(&rig, 1);
+	net_rig_start(&rig);
+	net_rig_open(&rig, &net, &(struct guest_net_options){0});
+	for (round = 0; round < 20; round++) {
+		check_rx(&rig, &net, 500, round);
+		guest_vq_disable(&net.pair[0].rx, 0);
+		guest_vq_close(&net.pair[0].rx);
+		for (i = 0; i < net.options.rx_buffers; i++)
+			net.pair[0].rx_buffer[i].busy = false;
+		check_tx(&rig, &net, 500, round);
+		CHECK_INT(guest_vq_open(&net.pair[0].rx, &net.dev, 0, 0, 0, 4), 0);
+		guest_net_fill(&net, 0, 0);
+		check_rx(&rig, &net, 500, round);
+		guest_vq_disable(&net.pair[0].tx, 0);
+		guest_vq_close(&net.pair[0].tx);
+		check_rx(&rig, &net, 500, round);
+		CHECK_INT(guest_vq_open(&net.pair[0].tx, &net.dev, 0, 1, 0, 4), 0);
+		check_tx(&rig, &net, 500, round);
+	}
+	guest_net_close(&net);
+	net_rig_finish(&rig);
+}
+
 /* Hostile drivers */
+
+static uint64_t random_gpa(void)
+{
+	uint64_t gpa = RIG_RAM + (32u << 20) + test_random_below(16u << 20);
+
+	return test_random_below(50) ? gpa : test_random();
+}
+
+/* A chain of any buffers. The memory that they are in holds nothing else. */
+static void random_chain(struct guest_vq *vq)
+{
+	static int token;
+	struct guest_buffer part[12];
+	uint32_t n = 1 + (uint32_t)test_random_below(12);
+	uint32_t split = (uint32_t)test_random_below(n + 1);
+	uint32_t i;
+
+	for (i = 0; i < n; i++) {
+		static const uint32_t most[] = {2, 16, 100, 2000, 70000};
+		uint32_t len = (uint32_t)test_random_below(most[test_random_below(5)]);
+
+		part[i] = (struct guest_buffer){random_gpa(), len, vq->index != 1 ? i >= split : i >= n - split / 8};
+	}
+	if (vq->index == 0 && test_random_below(4)) {
+		for (i = 0; i < n; i++)
+			part[i].device_writes = true;
+	}
+	guest_vq_add(vq, part, n, &token);
+	if (test_random_below(3))
+		guest_vq_kick(vq, 0);
+}
+
+/* Whatever a driver puts into its queues, its backend lives; and the next driver is served as the first. */
+static void test_random_chains(void)
+{
+	struct guest_net net;
+	struct guest_vq *vq[3];
+	struct net_rig rig;
+	uint32_t round, i, resets = 0;
+	uint8_t *ram;
+
+	net_rig_init(&rig, 1);
+	net_rig_start(&rig);
+	ram = guest_at(&rig.guest, RIG_RAM + (32u << 20), 16u << 20);
+	for (round = 0; round < 100; round++) {
+		for (i = 0; i < 1u << 20; i++)
+			ram[test_random_below(16u << 20)] = (uint8_t)test_random_below(7);
+		CHECK_INT(guest_net_open(&net, &rig.guest, rig.backend.config.base, rig.backend.config.irq,
+					 &(struct guest_net_options){.without = test_random() & test_random() &
+										~VMMIO_F_VERSION_1,
+								     .rx_size = 2048}),
+			  0);
+		vq[0] = &net.pair[0].rx;
+		vq[1] = &net.pair[0].tx;
+		vq[2] = net.has_ctrl ? &net.ctrl : vq[0];
+		for (i = 0; i < 300; i++) {
+			random_chain(vq[test_random_below(3)]);
+			if (test_random_below(4) == 0) {
+				net_rig_frame(frame, 60 + (uint32_t)test_random_below(1400), net_rig_mac,
+					      net_rig_host_mac, i);
+				net_rig_send(&rig, NULL, frame, 60 + (uint32_t)test_random_below(1400));
+			}
+			while (guest_vq_get(vq[i % 3], NULL))
+				;
+			guest_dev_interrupt(&net.dev, 0);
+		}
+		resets += (guest_dev_read(&net.dev, 0, VMMIO_STATUS) & VMMIO_S_NEEDS_RESET) != 0;
+		guest_net_close(&net);
+	}
+	printf("# %u of %u drivers broke a ring\n", resets, round);
+	CHECK_INT(rig.backend.region->device.starts, 1);
+	while (net_rig_receive(&rig, NULL, got, 0) >= 0)
+		;
+	net_rig_open(&rig, &net, &(struct guest_net_options){0});
+	check_rx(&rig, &net, 300, 1);
+	check_tx(&rig, &net, 300, 2);
+	guest_net_close(&net);
+	net_rig_finish(&rig);
+}
 
 static void raw_tx(struct net_rig *rig, struct guest_net *net, const struct guest_buffer *buffer, uint32_t n)
 {
@@ -537,7 +750,11 @@ static const struct test tests[] = {
 	{"net: frames for a driver that polls", test_frames_polled, 0},
 	{"net: the guest's segments and checksums", test_tx_offloads, 0},
 	{"net: segments and checksums for the guest", test_rx_offloads, 0},
+	{"net: UDP segments", test_udp_offloads, 0},
 	{"net: a guest without offloads", test_no_rx_offloads, 0},
+	{"net: a frame in many pieces", test_tx_pieces, 0},
+	{"net: queues taken away and given back", test_queue_reset, 0},
+	{"net: any chains", test_random_chains, 0},
 	{"net: chains that hold no frame", test_hostile_tx, 0},
 	{"net: buffers that hold no frame", test_hostile_rx, 0},
 	{"net: few buffers", test_few_buffers, 0},
