@@ -378,6 +378,82 @@ static void test_state_survives(void)
 	end(&rig, &net);
 }
 
+/* A command that is under way when the backend dies is done once, by its successor if not before. */
+static void test_killed_in_command(void)
+{
+	bool vlans[8] = {false};
+	struct guest_net net;
+	struct net_rig rig;
+	uint32_t round, n;
+	uint64_t spin;
+
+	begin(&rig, &net, 1, 0);
+	set_mode(&net, VIRTIO_NET_CTRL_RX_PROMISC, 0);
+	for (round = 0; round < 60; round++) {
+		struct guest_buffer part[2] = {{net.ctrl_gpa + 8, 4, false}, {net.ctrl_gpa, 1, true}};
+
+		n = (uint32_t)test_random_below(8);
+		vlans[n] = !vlans[n];
+		memcpy(net.ctrl_bytes + 8,
+		       (uint8_t[]){VIRTIO_NET_CTRL_VLAN, vlans[n] ? VIRTIO_NET_CTRL_VLAN_ADD : VIRTIO_NET_CTRL_VLAN_DEL,
+				   (uint8_t)n, 1},
+		       4);
+		net.ctrl_bytes[0] = 0x77;
+		CHECK(guest_vq_add(&net.ctrl, part, 2, &net) >= 0);
+		guest_vq_kick(&net.ctrl, 0);
+		spin = test_now_ns() + test_random_below(60000);
+		while (test_now_ns() < spin)
+			;
+		replace(&rig, SIGKILL);
+		CHECK(guest_vq_get(&net.ctrl, NULL));
+		CHECK(!guest_vq_get(&net.ctrl, NULL));
+		CHECK_INT(net.ctrl_bytes[0], VIRTIO_NET_OK);
+		for (n = 0; n < 8; n++)
+			CHECK_INT(arrives(&rig, &net, net_rig_mac, (int)(256 + n)), vlans[n]);
+	}
+	end(&rig, &net);
+}
+
+/* A predecessor that was taken over by its guest may have left anything: that guest may be served badly, but is. */
+static void test_garbage_state(void)
+{
+	struct virtio_net_hdr_v1 header;
+	struct queue_region *region;
+	struct guest_net net;
+	struct net_rig rig;
+	uint32_t round, i;
+	uint8_t *state;
+
+	begin(&rig, &net, 2, 0);
+	region = rig.backend.region;
+	for (round = 0; round < 100; round++) {
+		net_rig_end(&rig, SIGKILL);
+		state = region->state.copy[region->state.gen & 1];
+		/* Behind the version and the number of resets, which make it count. */
+		for (i = 8; i < REGION_STATE_MAX; i++)
+			state[i] = (uint8_t)(test_random_below(4) ? test_random_below(4) : test_random());
+		if (round % 4 == 0)
+			region->state.gen = (uint32_t)test_random();
+		net_rig_start(&rig);
+		for (i = 0; i < 20; i++) {
+			net_rig_frame(frame, LEN, i % 2 ? net_rig_mac : group, net_rig_host_mac, i);
+			net_rig_send(&rig, NULL, frame, LEN);
+		}
+		net_rig_await_asleep(&rig);
+		while (guest_net_receive(&net, 0, &header, got, NULL) > 0)
+			;
+		while (guest_net_receive(&net, 1, &header, got, NULL) > 0)
+			;
+		guest_net_fill(&net, 0, 0);
+		guest_net_fill(&net, 1, 0);
+		guest_dev_interrupt(&net.dev, 0);
+	}
+	guest_net_close(&net);
+	net_rig_open(&rig, &net, &(struct guest_net_options){0});
+	CHECK(arrives(&rig, &net, other, -1));
+	end(&rig, &net);
+}
+
 /* A segment of TCP over IPv6 or IPv4 is not needed to see it: the tap's own offloads are what the driver asked for. */
 static void test_offloads(void)
 {
@@ -602,6 +678,8 @@ static const struct test tests[] = {
 	{"net control: bad commands", test_bad_commands, 0},
 	{"net control: chains of any shape", test_bad_chains, 0},
 	{"net control: settings outlive a backend", test_state_survives, 0},
+	{"net control: killed in a command", test_killed_in_command, 0},
+	{"net control: garbage in the place of settings", test_garbage_state, 0},
 	{"net control: offloads", test_offloads, 0},
 	{"net: the link", test_link, 0},
 	{"net: announcement after a restart", test_announce, 0},

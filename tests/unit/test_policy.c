@@ -3,18 +3,23 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
+#include <linux/if_tun.h>
 #include <linux/seccomp.h>
+#include <linux/sockios.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "common/backend_fds.h"
 #include "launcher/policy.h"
 #include "tests/test.h"
 
@@ -360,6 +365,47 @@ static void test_our_own(void)
 	errors_finish(&errors);
 }
 
+/* Of a tap's settings a network backend gets at those that it needs, and at its own tap only. */
+static void test_net(void)
+{
+	static const unsigned long forbidden[] = {TUNSETIFF,        TUNGETIFF,          TUNSETPERSIST,   TUNSETOWNER,
+						  TUNSETGROUP,      TUNSETSNDBUF,       TUNSETVNETHDRSZ, TUNSETTXFILTER,
+						  TUNSETFILTEREBPF, TUNSETSTEERINGEBPF, FIONREAD,        SIOCSIFFLAGS};
+	struct errors errors;
+	size_t i;
+	int fd, device;
+
+	errors_init(&errors);
+	fd = policy_compile("policy", "hvisor-net.policy", LAUNCH_SECCOMP_ENFORCE, &errors);
+	CHECK(fd >= 0);
+	for (i = 0; i < 8; i++) {
+		device = BACKEND_FD_DEVICE + (int)i;
+		ALLOWED(fd, readv, device, 0, 0);
+		ALLOWED(fd, writev, device, 0, 0);
+		ALLOWED(fd, read, device, 0, 0);
+		KILLED(fd, write, device, 0, 0);
+		KILLED(fd, close, device, 0, 0);
+		if (i > 0) {
+			ALLOWED(fd, ioctl, device, TUNSETQUEUE, 0);
+			KILLED(fd, ioctl, device, TUNSETOFFLOAD, 0);
+			KILLED(fd, ioctl, device, TUNSETCARRIER, 0);
+		}
+	}
+	/* The first queue holds the tap: it stays attached. */
+	KILLED(fd, ioctl, BACKEND_FD_DEVICE, TUNSETQUEUE, 0);
+	ALLOWED(fd, ioctl, BACKEND_FD_DEVICE, TUNSETOFFLOAD, 0);
+	ALLOWED(fd, ioctl, BACKEND_FD_DEVICE, TUNSETCARRIER, 0);
+	for (i = 0; i < sizeof(forbidden) / sizeof(forbidden[0]); i++)
+		KILLED(fd, ioctl, BACKEND_FD_DEVICE, forbidden[i], 0);
+	KILLED(fd, readv, BACKEND_FD_KICK, 0, 0);
+	KILLED(fd, writev, BACKEND_FD_LOG, 0, 0);
+	KILLED(fd, readv, BACKEND_FD_DEVICE + 8, 0, 0);
+	KILLED(fd, writev, BACKEND_FD_DEVICE - 1, 0, 0);
+	KILLED(fd, socket, AF_PACKET, SOCK_RAW, 0);
+	close(fd);
+	errors_finish(&errors);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct test tests[] = {
@@ -375,6 +421,7 @@ int main(int argc, char **argv)
 		{"policy_errors", test_errors, 0},
 		{"policy_every_error_at_once", test_every_error_at_once, 0},
 		{"policy_our_own", test_our_own, 0},
+		{"policy_net", test_net, 0},
 	};
 
 	return test_main(argc, argv, tests, sizeof(tests) / sizeof(tests[0]));
