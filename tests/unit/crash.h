@@ -2,7 +2,8 @@
 /*
  * Crashes of a process that serves a virtqueue. A worker, which is driver and device at once, works on shared memory.
  * Whoever steps it calls crash_check() after each step: where that changed the memory, a successor is tried on a copy,
- * as if the worker had been killed there.
+ * as if the worker had been killed there. What a chain asks for, such as to be sent, is to be done once: how often it
+ * was done is in the shared memory too, as what was sent is not taken back by a death.
  */
 #ifndef HVISOR_TESTS_CRASH_H
 #define HVISOR_TESTS_CRASH_H
@@ -16,6 +17,7 @@
 
 #define CRASH_NUM 8
 #define CRASH_DICE 4096
+#define CRASH_DONE (RING_DATA + 64u) /* offset of a byte a head: how often it was done */
 
 struct crash {
 	uint8_t *shared; /* RING_RAM bytes, of the worker */
@@ -28,6 +30,7 @@ struct crash {
 	uint16_t used_idx;
 	uint64_t states;
 	uint64_t resubmitted;
+	uint64_t begun; /* of them */
 	uint64_t used;
 	struct virtq vq; /* the successor's */
 	struct virtq_chain chain;
@@ -139,10 +142,24 @@ static inline void crash_follow(struct crash *c)
 	}
 }
 
+/* The successor knows of each chain that was done that it was begun; of those not done, it may
+ * think so of one: each death loses one at most. */
+static inline void crash_check_begun(struct crash *c, uint16_t *lost)
+{
+	uint8_t done = c->shared[CRASH_DONE + c->chain.head];
+
+	if (done > 1 || (done == 1 && !c->chain.begun))
+		TEST_FAIL("head %u was done %u times, and the successor would do it again", c->chain.head, done);
+	c->begun += c->chain.begun;
+	*lost = (uint16_t)(*lost + (c->chain.begun && done == 0));
+	CHECK(*lost <= 1);
+}
+
 /* A successor on the copy gets each outstanding chain once, in order, and completes them all. */
 static inline void crash_try_successor(struct crash *c)
 {
 	struct ring ring;
+	uint16_t lost = 0;
 	uint16_t i;
 
 	crash_take(c, c->copy);
@@ -153,6 +170,7 @@ static inline void crash_try_successor(struct crash *c)
 	for (i = 0; i < c->noutstanding; i++) {
 		CHECK_INT(virtq_pop(&c->vq, &c->chain), 1);
 		CHECK_INT(c->chain.head, c->outstanding[i]);
+		crash_check_begun(c, &lost);
 	}
 	CHECK_INT(virtq_pop(&c->vq, &c->chain), 0);
 	for (i = 0; i < c->noutstanding; i++)
@@ -189,12 +207,20 @@ static inline void crash_worker_init(struct crash_worker *w, const struct crash 
 
 static inline void crash_worker_pop(struct crash_worker *w, bool regret)
 {
+	uint8_t *done;
+
 	if (virtq_pop(&w->vq, &w->chain) != 1)
 		return;
-	if (regret)
+	if (!w->chain.begun)
+		virtq_begin(&w->vq, w->chain.head);
+	if (regret) {
 		virtq_unpop(&w->vq, w->chain.head);
-	else
-		w->held[w->nheld++] = w->chain.head;
+		return;
+	}
+	/* One that was begun and never done is given up: that is done with too. */
+	done = &w->ring.ram[CRASH_DONE + w->chain.head];
+	core_store(done, w->chain.begun ? 1 : *done + 1);
+	w->held[w->nheld++] = w->chain.head;
 }
 
 static inline void crash_worker_push(struct crash_worker *w, uint16_t i)
@@ -229,6 +255,7 @@ static inline bool crash_work(struct crash_worker *w)
 		head = (uint16_t)(dice >> 32) % CRASH_NUM;
 		if (dice % 8 < 3 && !w->busy[head]) {
 			w->busy[head] = true;
+			w->ring.ram[CRASH_DONE + head] = 0;
 			ring_add(&w->ring, head);
 		} else if (dice % 8 < 5) {
 			crash_worker_pop(w, dice >> 60 == 0);
@@ -243,9 +270,9 @@ static inline bool crash_work(struct crash_worker *w)
 
 static inline void crash_print(const struct crash *c, const char *steps, uint64_t nsteps)
 {
-	printf("# %llu %s, %llu states tried, %llu chains taken over, %llu completed by workers\n",
+	printf("# %llu %s, %llu states tried, %llu chains taken over, %llu of them begun, %llu completed by workers\n",
 	       (unsigned long long)nsteps, steps, (unsigned long long)c->states, (unsigned long long)c->resubmitted,
-	       (unsigned long long)c->used);
+	       (unsigned long long)c->begun, (unsigned long long)c->used);
 }
 
 #endif

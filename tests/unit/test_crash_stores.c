@@ -66,6 +66,7 @@ static void test_crash_after_any_store(void)
 	crash_print(&crash, "stores", crash_steps);
 	CHECK(crash.states > 100000);
 	CHECK(crash.resubmitted > 100000);
+	CHECK(crash.begun > 10000);
 	CHECK(crash.used > 10000);
 }
 
