@@ -45,6 +45,7 @@ void net_tap_failed(struct net *net, const char *doing, int error)
 int net_tap_offloads(struct net *net, uint64_t offloads)
 {
 	unsigned long flags = 0;
+	int error;
 
 	/* virtio 1.2, 5.1.3.1: the others need the first. The tap does USO for both or not at all. */
 	if (offloads & (1ull << VIRTIO_NET_F_GUEST_CSUM)) {
@@ -60,8 +61,9 @@ int net_tap_offloads(struct net *net, uint64_t offloads)
 	}
 	if (ioctl(NET_FD_TAP, TUNSETOFFLOAD, flags) == 0)
 		return 0;
-	net_tap_failed(net, "setting the offloads of", -errno);
-	return -errno;
+	error = -errno;
+	net_tap_failed(net, "setting the offloads of", error);
+	return error;
 }
 
 /* Attaches or detaches a queue. */

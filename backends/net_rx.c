@@ -255,14 +255,27 @@ static enum frame frame_next(struct net *net, uint32_t pair)
 	return frame_receive(net, pair);
 }
 
-void net_rx_start(struct net *net, uint32_t pair)
+/* The largest frame that there should be, as far as its header tells: the tap may have another MTU than the guest. */
+static uint64_t frame_expected(const struct net *net)
 {
-	struct net_rx *rx = &net->rx[pair];
+	const struct queue_region *region = net->backend->region;
+	const struct virtio_net_config *config =
+		(const void *)region->config[core_load(&region->device.config_gen) & 1];
+	uint16_t mtu = net->features & (1ull << VIRTIO_NET_F_MTU) ? le16toh(config->mtu) : 0;
 	bool large = net->features & (1ull << VIRTIO_NET_F_GUEST_TSO4 | 1ull << VIRTIO_NET_F_GUEST_TSO6 |
 				      1ull << VIRTIO_NET_F_GUEST_USO4 | 1ull << VIRTIO_NET_F_GUEST_USO6);
 
+	if (large)
+		return NET_FRAME_MAX;
+	return ETH_HLEN + 4u + (mtu > ETH_DATA_LEN ? mtu : ETH_DATA_LEN);
+}
+
+void net_rx_start(struct net *net, uint32_t pair)
+{
+	struct net_rx *rx = &net->rx[pair];
+
 	net_rx_stop(net, pair);
-	rx->wanted = NET_HDR + (large ? NET_FRAME_MAX : ETH_FRAME_LEN);
+	rx->wanted = NET_HDR + frame_expected(net);
 	rx->window = NET_HDR + NET_FRAME_MAX;
 	rx->largest = 0;
 	rx->frames = 0;

@@ -54,7 +54,7 @@ static int rig_describe(const struct config_device *device, struct hvisor_device
 {
 	struct virtio_net_config config = {.status = htole16(VIRTIO_NET_S_LINK_UP),
 					   .max_virtqueue_pairs = htole16((uint16_t)net_rig_of->pairs),
-					   .mtu = htole16(1500)};
+					   .mtu = htole16(net_rig_of->mtu)};
 
 	(void)device;
 	(void)errors;
@@ -169,6 +169,7 @@ void net_rig_init(struct net_rig *rig, uint32_t pairs)
 	net_rig_of = rig;
 	rig->pairs = pairs;
 	rig->queues = pairs;
+	rig->mtu = 1500;
 	rig->tap_flags = TAP_FLAGS;
 	rig->features = NET_FEATURES | 1ull << VIRTIO_NET_F_MTU;
 	if (pairs > 1)

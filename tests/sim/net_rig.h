@@ -19,6 +19,7 @@ struct net_rig {
 	uint64_t rate_rx; /* the caller may set these before net_rig_start() */
 	uint64_t rate_tx;
 	uint64_t features; /* what is offered */
+	uint16_t mtu; /* of the guest; the tap's is 1500 */
 	uint32_t queues; /* what the backend is told, if not pairs */
 	int tap_flags; /* IFF_* */
 	int sndbuf; /* the tap takes no more while so many bytes are under way in the kernel (TUNSETSNDBUF); 0: it does

@@ -96,6 +96,31 @@ static void test_frames_polled(void)
 	frames(&(struct guest_net_options){.polled = true, .without = VMMIO_F_EVENT_IDX});
 }
 
+/* Large frames for a driver that knows nothing of segments. */
+static void test_jumbo_frames(void)
+{
+	struct guest_net net;
+	struct net_rig rig;
+	uint32_t i;
+
+	net_rig_init(&rig, 1);
+	rig.mtu = 9000;
+	scratch_run("ip link set tap0 mtu 9000");
+	net_rig_start(&rig);
+	net_rig_open(&rig, &net,
+		     &(struct guest_net_options){.without = FEATURE(GUEST_CSUM) | FEATURE(GUEST_TSO4) |
+							    FEATURE(GUEST_TSO6) | NET_FEATURES_USO,
+						 .rx_size = 1536,
+						 .rx_buffers = 32});
+	CHECK_INT(le16toh(net.config.mtu), 9000);
+	for (i = 0; i < 100; i++) {
+		check_rx(&rig, &net, i % 3 ? 9014 : 60, i);
+		check_tx(&rig, &net, i % 3 ? 60 : 9014, i);
+	}
+	guest_net_close(&net);
+	net_rig_finish(&rig);
+}
+
 /* Checksums and segmentation */
 
 #define IP_HEADER 20u
@@ -754,6 +779,7 @@ static const struct test tests[] = {
 	{"net: frames without merged buffers, event index, indirect chains", test_frames_plain, 0},
 	{"net: frames in scattered buffers", test_frames_scattered, 0},
 	{"net: frames for a driver that polls", test_frames_polled, 0},
+	{"net: jumbo frames", test_jumbo_frames, 0},
 	{"net: the guest's segments and checksums", test_tx_offloads, 0},
 	{"net: segments and checksums for the guest", test_rx_offloads, 0},
 	{"net: UDP segments", test_udp_offloads, 0},
