@@ -5,8 +5,8 @@
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/if_packet.h>
 #include <net/if.h>
-#include <netpacket/packet.h>
 #include <poll.h>
 #include <sched.h>
 #include <stdio.h>
@@ -146,7 +146,7 @@ static void host_open(struct net_rig *rig)
 	rig->host = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
 	CHECK(rig->host >= 0);
 	CHECK_INT(setsockopt(rig->host, SOL_PACKET, PACKET_VNET_HDR, &on, sizeof(on)), 0);
-	CHECK_INT(setsockopt(rig->host, SOL_PACKET, 23 /* PACKET_IGNORE_OUTGOING */, &on, sizeof(on)), 0);
+	CHECK_INT(setsockopt(rig->host, SOL_PACKET, PACKET_IGNORE_OUTGOING, &on, sizeof(on)), 0);
 	setsockopt(rig->host, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size));
 	setsockopt(rig->host, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size));
 	CHECK_INT(bind(rig->host, (struct sockaddr *)&address, sizeof(address)), 0);
