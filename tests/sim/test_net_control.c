@@ -171,7 +171,7 @@ static void test_filters(void)
 	CHECK(arrives(&rig, &net, third, -1));
 	CHECK(arrives(&rig, &net, group, -1));
 	CHECK(!arrives(&rig, &net, group2, -1));
-	set_macs(&net, 0, NULL, 0, NULL);
+	set_macs(&net, 0, others, 0, groups);
 	CHECK(!arrives(&rig, &net, other, -1));
 	/* A reset forgets it all. */
 	guest_net_close(&net);
