@@ -5,6 +5,7 @@
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/if_packet.h>
 #include <net/if.h>
 #include <poll.h>
@@ -163,7 +164,7 @@ void net_rig_listen(struct net_rig *rig, const char *name)
 void net_rig_init(struct net_rig *rig, uint32_t pairs)
 {
 	static char socket_path[300];
-	const char *policy_dir;
+	static char policy_dir[PATH_MAX];
 
 	memset(rig, 0, sizeof(*rig));
 	net_rig_of = rig;
@@ -178,7 +179,7 @@ void net_rig_init(struct net_rig *rig, uint32_t pairs)
 	tap_make(rig);
 	host_open(rig);
 	/* Policies are found from the folder that the tests are started in. */
-	policy_dir = realpath("policy", NULL);
+	CHECK(realpath("policy", policy_dir));
 	snprintf(socket_path, sizeof(socket_path), "%s/sim.sock", scratch_enter());
 	CHECK_INT(sim_start(&rig->sim, socket_path), 0);
 	CHECK_INT(rig_zone(&rig->sim, 64), 0);
