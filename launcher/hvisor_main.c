@@ -250,6 +250,31 @@ static int run_launcher(const struct arguments *arguments, char **words, int nwo
 	return LAUNCH_EXIT_FAILED;
 }
 
+/* What hvisor and its module would say. Where there is no module, as on another machine, the files have to do. */
+static int check_with_hvisor(const struct arguments *arguments, const struct zone_file *zone, struct errors *errors)
+{
+	const char *where = arguments->hv ? arguments->hv : LAUNCH_HV;
+	struct hv hv;
+	int error;
+
+	if (!arguments->hv && arguments->arch != zone_arch_native())
+		return LAUNCH_EXIT_OK;
+	error = hv_open(&hv, where);
+	if (error == 0) {
+		error = zone_check(&hv, zone, errors);
+		hv_close(&hv);
+		return error ? LAUNCH_EXIT_FAILED : LAUNCH_EXIT_OK;
+	}
+	if (arguments->hv) {
+		errors_add(errors, "cannot open %s: %s", where, hv_open_why(error));
+		return LAUNCH_EXIT_FAILED;
+	}
+	if (error != -ENOENT)
+		fprintf(stderr, PREFIX "note: hvisor is not asked about the zone's memory: cannot open %s: %s\n", where,
+			hv_open_why(error));
+	return LAUNCH_EXIT_OK;
+}
+
 static int start(const struct arguments *arguments, const char *file, bool only_check, struct errors *errors)
 {
 	struct zone_start_options options = {.path = file, .virtio = arguments->virtio, .arch = arguments->arch};
@@ -268,7 +293,9 @@ static int start(const struct arguments *arguments, const char *file, bool only_
 	errors_finish(&notes);
 	error = only_check ? 0 : hv_open(&hv, arguments->hv ? arguments->hv : LAUNCH_HV);
 	if (only_check) {
-		printf("%s: zone %u (%s) can be started\n", file, zone.id, zone.name);
+		code = check_with_hvisor(arguments, &zone, errors);
+		if (code == LAUNCH_EXIT_OK)
+			printf("%s: zone %u (%s) can be started\n", file, zone.id, zone.name);
 	} else if (error) {
 		errors_add(errors, "cannot open %s: %s", arguments->hv ? arguments->hv : LAUNCH_HV, hv_open_why(error));
 		code = LAUNCH_EXIT_FAILED;

@@ -183,20 +183,34 @@ static int load_images(struct hv *hv, const struct zone_file *zone, struct error
 	return 0;
 }
 
-int zone_start(struct hv *hv, const struct zone_file *zone, struct errors *errors)
+/* As hvisor on this machine takes it. Bytes of layout, 0 after a complaint. */
+static size_t lay_out(struct hv *hv, const struct zone_file *zone, union zone_layout *layout, struct errors *errors)
 {
 	struct hvisor_config_version version = {0};
+	int error = hv_call(hv, HVISOR_CONFIG_VERSION, &version);
+
+	if (error == 0)
+		return zone_layout_fill(layout, zone, version.version, errors);
+	errors_add(errors, "hvisor does not say which version of the zone configuration it takes: %s",
+		   strerror(-error));
+	return 0;
+}
+
+int zone_check(struct hv *hv, const struct zone_file *zone, struct errors *errors)
+{
+	union zone_layout layout;
+	bool fits = lay_out(hv, zone, &layout, errors) > 0;
+
+	return check_memory(hv, zone, errors) == 0 && fits ? 0 : -1;
+}
+
+int zone_start(struct hv *hv, const struct zone_file *zone, struct errors *errors)
+{
 	struct hvisor_zone_start start = {.zone = zone->id};
 	union zone_layout layout;
 	int error;
 
-	error = hv_call(hv, HVISOR_CONFIG_VERSION, &version);
-	if (error) {
-		errors_add(errors, "hvisor does not say which version of the zone configuration it takes: %s",
-			   strerror(-error));
-		return -1;
-	}
-	start.size = (uint32_t)zone_layout_fill(&layout, zone, version.version, errors);
+	start.size = (uint32_t)lay_out(hv, zone, &layout, errors);
 	if (start.size == 0 || check_free(hv, zone, errors) != 0 || check_memory(hv, zone, errors) != 0 ||
 	    load_images(hv, zone, errors) != 0)
 		return -1;

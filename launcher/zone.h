@@ -24,6 +24,12 @@ struct zone_start_options {
 int zone_prepare(struct zone_file *zone, const struct zone_start_options *options, struct errors *errors,
 		 struct errors *notes);
 
+/*
+ * Does hvisor have a place for all that the zone file asks for, and is none of the zone's memory root's own? Whether
+ * the zone or its CPUs are in use is not looked at. Returns 0, or -1 with lines in errors.
+ */
+int zone_check(struct hv *hv, const struct zone_file *zone, struct errors *errors);
+
 /* Loads what zone_prepare() has read, and starts the zone. Returns 0, or -1 with lines in errors. */
 int zone_start(struct hv *hv, const struct zone_file *zone, struct errors *errors);
 

@@ -5,8 +5,10 @@
  */
 #include <cjson/cJSON.h>
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <sys/un.h>
@@ -379,6 +381,71 @@ static void test_list(void)
 	cJSON_Delete(json);
 }
 
+#define CHECK_ZONE(...) HVISOR("zone", "check", "--arch", "arm64", "--hv", "sim:hv", __VA_ARGS__)
+
+/* What only hvisor and its module know is asked for, if they are there; that the zone runs does not matter. */
+static void test_check_asks(void)
+{
+	set_up();
+	START("zone.json");
+	CHECK_ZONE("zone.json");
+	CHECK_STR(run.err, "");
+	CHECK_STR(run.out, "zone.json: zone 1 (linux2) can be started\n");
+	CHECK_INT(run.code, 0);
+	CHECK_INT(called(HVISOR_CONFIG_VERSION), 1);
+	CHECK_INT(called(HVISOR_MEMORY_CHECK), 2);
+	CHECK_INT(called(HVISOR_ZONE_LOAD) + called(HVISOR_ZONE_START), 0);
+
+	ZONE_JSON("'size': '0x10000000'}, ", "'size': '0x30001000'}, ", "'physical_start': '0x9000000'",
+		  "'physical_start': '0xbffff000'");
+	standin->version = 9;
+	CHECK_ZONE("zone.json");
+	check_failed(1,
+		     "hvisor: zone.json: memory_regions[0].physical_start: 0x50000000-0x80000fff is root Linux's own");
+	CHECK_HAS(run.err,
+		  "hvisor: zone.json: memory_regions[1].physical_start: 0xbffff000-0xbfffffff is root Linux's");
+	CHECK_HAS(run.err, "hvisor: hvisor takes version 9 of the zone configuration");
+	CHECK_STR(run.out, "");
+
+	HVISOR("zone", "check", "--arch", "arm64", "--hv", "sim:none", "zone.json");
+	check_failed(1, "hvisor: cannot open sim:none: it is not there");
+}
+
+/* The module of this machine is asked if it is there, and nobody has to say so. */
+static void test_check_at_home(void)
+{
+	int fd;
+
+	zone_enter_folder();
+#ifdef __x86_64__
+	ZONE_JSON("arm64", "x86_64",
+		  "'arch_config': {'gic_version': 'v3', 'gicd_base': '0x8000000', 'gicd_size': '0x10000', "
+		  "'gicr_base': '0x80a0000', 'gicr_size': '0xf60000', 'is_aarch32': false}",
+		  "'arch_config': {'ioapic_base': 1, 'ioapic_size': 2, 'kernel_entry_gpa': 3}", "[76, '0x4e']", "[]",
+		  "./zone.dtb", "");
+#endif
+	standin = mmap(NULL, sizeof(*standin), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	CHECK(standin != MAP_FAILED);
+	CHECK_INT(unshare(CLONE_NEWNS), 0);
+	CHECK_INT(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
+	CHECK_INT(mount("dev", "/dev", "tmpfs", 0, NULL), 0);
+	HVISOR("zone", "check", "zone.json");
+	CHECK_STR(run.err, "");
+	CHECK_INT(run.code, 0);
+	/* Something that is no module. */
+	fd = open("/dev/hvisor", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	CHECK(fd >= 0);
+	close(fd);
+	HVISOR("zone", "check", "zone.json");
+	CHECK_STR(run.err, "hvisor: note: hvisor is not asked about the zone's memory: cannot open /dev/hvisor: "
+			   "Inappropriate ioctl for device\n");
+	CHECK_HAS(run.out, "can be started\n");
+	CHECK_INT(run.code, 0);
+	/* Another machine's hvisor cannot be asked here. */
+	HVISOR("zone", "check", "--arch", "riscv64", "zone.json");
+	CHECK(!strstr(run.err, "/dev/hvisor"));
+}
+
 /* All wrong files at once, and nobody is asked for anything. */
 static void test_check(void)
 {
@@ -467,9 +534,15 @@ int main(int argc, char **argv)
 		{"hvisor_shutdown", test_shutdown, 0},
 		{"hvisor_list", test_list, 0},
 		{"hvisor_check", test_check, 0},
+		{"hvisor_check_asks", test_check_asks, 0},
 		{"hvisor_virtio_start", test_virtio_start, 0},
 		{"hvisor_wrong_words", test_wrong_words, 0},
+		/* Only root can put another /dev in the place of this one. */
+		{"hvisor_check_at_home", test_check_at_home, 0},
 	};
+	size_t n = sizeof(tests) / sizeof(tests[0]);
 
-	return test_main(argc, argv, tests, sizeof(tests) / sizeof(tests[0]));
+	if (geteuid() != 0)
+		printf("# not without root: %s\n", tests[--n].name);
+	return test_main(argc, argv, tests, n);
 }
