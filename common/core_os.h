@@ -37,31 +37,40 @@ static inline core_u32 core_xchg32(core_u32 *p, core_u32 v)
 	return xchg(p, v);
 }
 
-/* or, and: full barriers, return the value before. */
+/* or, and: full barriers, return the value before. Not by try_cmpxchg(), which Linux 5.10 has not everywhere. */
 static inline core_u32 core_or32(core_u32 *p, core_u32 v)
 {
-	core_u32 old = READ_ONCE(*p);
+	core_u32 seen = READ_ONCE(*p);
+	core_u32 old;
 
-	while (!try_cmpxchg(p, &old, old | v))
-		;
+	do {
+		old = seen;
+		seen = cmpxchg(p, old, old | v);
+	} while (seen != old);
 	return old;
 }
 
 static inline core_u32 core_and32(core_u32 *p, core_u32 v)
 {
-	core_u32 old = READ_ONCE(*p);
+	core_u32 seen = READ_ONCE(*p);
+	core_u32 old;
 
-	while (!try_cmpxchg(p, &old, old & v))
-		;
+	do {
+		old = seen;
+		seen = cmpxchg(p, old, old & v);
+	} while (seen != old);
 	return old;
 }
 
 static inline core_u64 core_or64(core_u64 *p, core_u64 v)
 {
-	core_u64 old = READ_ONCE(*p);
+	core_u64 seen = READ_ONCE(*p);
+	core_u64 old;
 
-	while (!try_cmpxchg64(p, &old, old | v))
-		;
+	do {
+		old = seen;
+		seen = cmpxchg(p, old, old | v);
+	} while (seen != old);
 	return old;
 }
 
