@@ -3,8 +3,8 @@
  * A write load that knows what it has written. Several processes, each with blocks of its own, write stamped blocks
  * past the page cache and read them back; in the end all of it is read again. Whatever write() or fdatasync() has
  * acknowledged must be there.
- * usage: load FILE STOP [PROCESSES [PAUSE]]      until a file STOP exists; prints what it did, exits 1 when anything was lost;
- * each process pauses for so many microseconds after ten or so requests
+ * usage: load FILE STOP [PROCESSES [PAUSE]]      until a file STOP exists; prints what it did, exits 1 when anything
+ * was lost; each process pauses for so many microseconds after ten or so requests
  */
 #define _GNU_SOURCE
 #include <errno.h>
