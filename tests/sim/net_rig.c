@@ -188,14 +188,37 @@ void net_rig_init(struct net_rig *rig, uint32_t pairs)
 	rig->backend.policy_dir = policy_dir;
 }
 
+static int is_running(void *arg)
+{
+	const struct net_rig *rig = arg;
+	struct ifreq request = {0};
+
+	/* Newer kernels follow the link when they are asked for it. IFF_RUNNING is also set where nothing is known. */
+	if (!net_rig_carrier(rig) || system("ip -o link show " TAP_NAME " | grep -q 'state UP'") != 0)
+		return 0;
+	/* This changes nothing, but waits for the lock: the state is set in the middle of it. */
+	strcpy(request.ifr_name, TAP_NAME);
+	CHECK_INT(ioctl(rig->keeper, SIOCGIFFLAGS, &request), 0);
+	CHECK_INT(ioctl(rig->keeper, SIOCSIFFLAGS, &request), 0);
+	return 1;
+}
+
+void net_rig_await_running(const struct net_rig *rig)
+{
+	if (!test_wait(is_running, (void *)(uintptr_t)rig, 10000))
+		TEST_FAIL("the tap's link does not come up");
+}
+
 void net_rig_start(struct net_rig *rig)
 {
 	char log[4096];
 
-	if (rig_backend_start(&rig->backend) == 0)
-		return;
-	rig_backend_log(&rig->backend, log, sizeof(log));
-	TEST_FAIL("the backend does not start: %s", log);
+	if (rig_backend_start(&rig->backend) != 0) {
+		rig_backend_log(&rig->backend, log, sizeof(log));
+		TEST_FAIL("the backend does not start: %s", log);
+	}
+	if (!core_load(&rig->backend.region->control.link_down))
+		net_rig_await_running(rig);
 }
 
 const char *net_rig_refused(struct net_rig *rig)

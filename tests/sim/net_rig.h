@@ -34,7 +34,7 @@ extern const uint8_t net_rig_host_mac[6];
 
 /* A namespace, a tap with so many queues, and the device; the caller may change features and rates next. */
 void net_rig_init(struct net_rig *rig, uint32_t pairs);
-/* Starts the backend, confined; again after net_rig_end(). */
+/* Starts the backend, confined; again after net_rig_end(). Unless its link is down the host can send to it then. */
 void net_rig_start(struct net_rig *rig);
 /* Starts one that does not come to serve: what it logged. */
 const char *net_rig_refused(struct net_rig *rig);
@@ -68,6 +68,11 @@ void net_rig_ring(struct net_rig *rig, uint32_t events);
 
 /* Whether the tap has a link, as the host sees it. */
 int net_rig_carrier(const struct net_rig *rig);
+/*
+ * Waits until the kernel has followed a link that came up (net/core/link_watch.c): until then it throws away silently
+ * what is sent.
+ */
+void net_rig_await_running(const struct net_rig *rig);
 
 /* What the host leaves to the guest, as ethtool shows it of the tap. */
 #define NET_RIG_CSUM 1u

@@ -767,6 +767,7 @@ static void test_tap_down(void)
 	net_rig_await_own(&rig, NET_OWN_TX_DROPPED, 1);
 	net_rig_await_asleep(&rig);
 	scratch_run("ip link set tap0 up");
+	net_rig_await_running(&rig);
 	net_rig_listen(&rig, "tap0");
 	check_rx(&rig, &net, 100, 1);
 	check_tx(&rig, &net, 100, 2);

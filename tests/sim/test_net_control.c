@@ -500,17 +500,31 @@ static int link_is_down(void *arg)
 	return !link_is_up(arg);
 }
 
+struct change_wait {
+	struct guest_net *net;
+	uint32_t changes;
+};
+
+static int has_changed(void *arg)
+{
+	struct change_wait *wait = arg;
+
+	guest_dev_interrupt(&wait->net->dev, 0);
+	return wait->net->dev.config_changes > wait->changes;
+}
+
 static void set_link(struct net_rig *rig, struct guest_net *net, bool up)
 {
-	uint32_t changes = net->dev.config_changes;
+	struct change_wait wait = {net, net->dev.config_changes};
 
 	core_store(&rig->backend.region->control.link_down, !up);
 	net_rig_ring(rig, REGION_EV_CONTROL);
 	CHECK(test_wait(up ? link_is_up : link_is_down, net, 10000));
+	CHECK(test_wait(has_changed, &wait, 10000));
 	net_rig_await_asleep(rig);
-	guest_dev_interrupt(&net->dev, 0);
-	CHECK(net->dev.config_changes > changes);
 	CHECK_INT(net_rig_carrier(rig), up);
+	if (up)
+		net_rig_await_running(rig);
 }
 
 static void test_link(void)

@@ -12,7 +12,7 @@
 #include "tests/test.h"
 
 #define LEN 1000u
-#define FRAMES 600u
+#define FRAMES 450u /* a tap holds 500 */
 #define RATE 1000000u
 
 static uint8_t frame[GUEST_NET_FRAME_MAX];
@@ -125,6 +125,14 @@ static void test_full_tap(void)
 	net_rig_listen(&rig, "out1");
 	net_rig_start(&rig);
 	net_rig_open(&rig, &net, &(struct guest_net_options){0});
+	/* The bridge does not forward at once. */
+	do {
+		net_rig_frame(frame, LEN, net_rig_host_mac, net_rig_mac, SLOW_FRAMES);
+		CHECK(guest_net_send(&net, 0, NULL, frame, LEN));
+		guest_net_kick(&net, 0);
+		n = net_rig_receive(&rig, NULL, frame, 100);
+		guest_net_sent(&net, 0);
+	} while (n < 0 || net_rig_number(frame, (uint32_t)n) != SLOW_FRAMES);
 	turns = core_load(&rig.backend.region->device.heartbeat);
 	while (came < SLOW_FRAMES) {
 		guest_net_sent(&net, 0);
@@ -136,7 +144,7 @@ static void test_full_tap(void)
 		guest_net_kick(&net, 0);
 		n = net_rig_receive(&rig, NULL, frame, 10000);
 		CHECK(n >= 0);
-		if (net_rig_number(frame, (uint32_t)n) < 0)
+		if (net_rig_number(frame, (uint32_t)n) < 0 || net_rig_number(frame, (uint32_t)n) == SLOW_FRAMES)
 			continue;
 		CHECK_INT(net_rig_number(frame, (uint32_t)n), came++);
 	}
