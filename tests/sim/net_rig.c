@@ -321,8 +321,15 @@ static int is_asleep(void *arg)
 
 void net_rig_await_asleep(const struct net_rig *rig)
 {
-	if (!test_wait(is_asleep, (void *)(uintptr_t)rig, 10000))
-		TEST_FAIL("the backend does not come to rest");
+	const struct queue_region *region = rig->backend.region;
+	char log[4096];
+
+	if (test_wait(is_asleep, (void *)(uintptr_t)rig, 10000))
+		return;
+	rig_backend_log(&rig->backend, log, sizeof(log));
+	TEST_FAIL("the backend does not come to rest: sleeping %u, events 0x%x, turns %llu; log: %s",
+		  core_load(&region->doorbell.sleeping), core_load(&region->doorbell.events),
+		  (unsigned long long)core_load(&region->device.heartbeat), log);
 }
 
 void net_rig_ring(struct net_rig *rig, uint32_t events)
