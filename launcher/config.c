@@ -234,6 +234,7 @@ static void read_text(struct config_reader *reader, const char *text, size_t len
 	cJSON_Delete(root);
 	config_check_all(reader);
 	config_blk_check(reader);
+	config_net_check(reader);
 }
 
 static void fill_window(struct config_window *window, const struct config_device *device)

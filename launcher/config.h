@@ -33,6 +33,8 @@ enum config_engine {
 	CONFIG_ENGINE_PREADV,
 };
 
+#define CONFIG_INTERFACE_MAX 16u /* IFNAMSIZ: the name of a network interface, terminated */
+
 struct config_blk {
 	char *img; /* absolute path */
 	bool readonly;
@@ -47,6 +49,18 @@ struct config_blk {
 
 struct config_rng {
 	uint64_t rate; /* bytes per second, up to RNG_RATE_MAX; 0 unlimited, the default */
+};
+
+struct config_net {
+	char tap[CONFIG_INTERFACE_MAX]; /* the name of the interface in root */
+	char bridge[CONFIG_INTERFACE_MAX]; /* that the tap joins; "" none */
+	uint8_t mac[6]; /* of the guest */
+	uint32_t mtu; /* 68 to 65521; 0: not told to the guest, and that of the tap is left alone */
+	uint32_t queues; /* pairs, 1 to NET_QUEUE_PAIRS_MAX, default 1 */
+	uint32_t queue_size; /* a power of two, 4 to 1024, default 256 */
+	bool create; /* make the tap if it is not there; default true */
+	uint64_t rate_rx; /* bytes per second to the guest; 0 unlimited */
+	uint64_t rate_tx; /* from the guest */
 };
 
 /* What to do when a backend ends by itself. */
@@ -73,6 +87,7 @@ struct config_device {
 	struct config_restart restart;
 	struct config_blk blk;
 	struct config_rng rng;
+	struct config_net net;
 };
 
 struct config_zone {
@@ -117,6 +132,11 @@ void config_finish(struct config *config);
 const char *config_type_name(enum config_type type);
 const char *config_cache_name(enum config_cache cache);
 const char *config_engine_name(enum config_engine engine);
+
+#define CONFIG_MAC_MAX 18
+
+/* "02:00:00:00:01:01". Returns buffer. */
+const char *config_mac_text(char buffer[CONFIG_MAC_MAX], const uint8_t mac[6]);
 
 /* The word of the n in list that is nearest to word, or NULL if none is near: for "did you mean". */
 const char *config_nearest(const char *word, const char *const *list, size_t n);

@@ -63,18 +63,6 @@ static void read_serial(struct config_reader *reader, const char *place, const s
 		memcpy(out, text, n + 1);
 }
 
-/* A power of two from min to max. */
-static void read_power_of_two(struct config_reader *reader, const char *place, const struct config_key *key,
-			      const cJSON *value, void *out)
-{
-	uint64_t number;
-
-	if (config_number(value, key->min, key->max, &number) && (number & (number - 1)) == 0)
-		*(uint32_t *)out = (uint32_t)number;
-	else
-		config_complain_value(reader, place, key, value);
-}
-
 #define AT(field) offsetof(struct config_entry, device.blk.field)
 
 static const struct config_key keys[] = {
@@ -105,13 +93,13 @@ static const struct config_key keys[] = {
 	 .max = 16},
 	{.name = "queue_size",
 	 .must = "a power of two from 4 to 1024",
-	 .read = read_power_of_two,
+	 .read = config_read_power_of_two,
 	 .offset = AT(queue_size),
 	 .min = 4,
 	 .max = 1024},
 	{.name = "logical_block_size",
 	 .must = "512, 1024, 2048 or 4096",
-	 .read = read_power_of_two,
+	 .read = config_read_power_of_two,
 	 .offset = AT(logical_block_size),
 	 .min = 512,
 	 .max = 4096},

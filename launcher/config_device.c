@@ -157,81 +157,30 @@ static void form_number(struct config_reader *reader, const char *place, const s
 		config_complain_value(reader, place, key, value);
 }
 
-/* Up to 15 bytes (IFNAMSIZ) without a slash or a blank. */
-static void form_tap(struct config_reader *reader, const char *place, const struct config_key *key, const cJSON *value,
-		     void *out)
-{
-	const char *text = cJSON_IsString(value) ? value->valuestring : "";
-	size_t len = strlen(text);
-
-	(void)out;
-	if (len < key->min || len > key->max || strcspn(text, "/: \t\r\n") != len || strcmp(text, ".") == 0 ||
-	    strcmp(text, "..") == 0)
-		config_complain_value(reader, place, key, value);
-}
-
-/* An array of numbers; min and max are of the numbers. Returns how many there are, or -1 after a complaint. */
-static int form_array(struct config_reader *reader, const char *place, const struct config_key *key, const cJSON *value)
-{
-	const cJSON *item;
-	uint64_t number;
-	int n = 0;
-
-	if (!cJSON_IsArray(value)) {
-		config_complain_value(reader, place, key, value);
-		return -1;
-	}
-	cJSON_ArrayForEach(item, value)
-	{
-		char index[32];
-		struct config_key element = *key;
-
-		if (!config_number(item, key->min, key->max, &number)) {
-			snprintf(index, sizeof(index), "%s[%d]", key->name, n);
-			element.name = index;
-			element.must =
-				key->max == 0xff ? "a byte, from 0 to 255 or \"0x00\" to \"0xff\"" : "a number from 0";
-			config_complain_value(reader, place, &element, item);
-			return -1;
-		}
-		n++;
-	}
-	return n;
-}
-
-static void form_mac(struct config_reader *reader, const char *place, const struct config_key *key, const cJSON *value,
-		     void *out)
-{
-	int n = form_array(reader, place, key, value);
-	uint64_t first = 0;
-
-	(void)out;
-	if (n < 0)
-		return;
-	if (n != 6)
-		config_complain(reader, place, key->name, "has %d bytes; must be %s", n, key->must);
-	else if (config_number(value->child, 0, 0xff, &first) && (first & 1))
-		config_complain(reader, place, key->name, "is a multicast address; the first byte must be even");
-}
-
 static void form_ids(struct config_reader *reader, const char *place, const struct config_key *key, const cJSON *value,
 		     void *out)
 {
-	(void)out;
-	form_array(reader, place, key, value);
-}
+	struct config_key element = {.must = "a number from 0"};
+	const cJSON *item;
+	uint64_t number;
+	char index[32];
+	int n = 0;
 
-static const struct config_key net_keys[] = {
-	{.name = "tap",
-	 .must = "the name of a network interface, such as \"tap0\"",
-	 .read = form_tap,
-	 .min = 1,
-	 .max = 15},
-	{.name = "mac",
-	 .must = "an array of six bytes, such as [\"0x02\", 0, 0, 0, 1, 1]",
-	 .read = form_mac,
-	 .max = 0xff},
-};
+	(void)out;
+	if (!cJSON_IsArray(value)) {
+		config_complain_value(reader, place, key, value);
+		return;
+	}
+	cJSON_ArrayForEach(item, value)
+	{
+		snprintf(index, sizeof(index), "%s[%d]", key->name, n++);
+		element.name = index;
+		if (config_number(item, key->min, key->max, &number))
+			continue;
+		config_complain_value(reader, place, &element, item);
+		return;
+	}
+}
 
 static const struct config_key gpu_keys[] = {
 	{.name = "width", .must = "a number of pixels from 1 to 16384", .read = form_number, .min = 1, .max = 16384},
@@ -248,7 +197,6 @@ static const struct config_keys common = CONFIG_KEYS(common_keys);
 
 static struct config_keys keys_of(enum config_type type)
 {
-	static const struct config_keys net = CONFIG_KEYS(net_keys);
 	static const struct config_keys gpu = CONFIG_KEYS(gpu_keys);
 	static const struct config_keys scmi = CONFIG_KEYS(scmi_keys);
 
@@ -256,7 +204,7 @@ static struct config_keys keys_of(enum config_type type)
 	case CONFIG_BLK:
 		return config_blk_keys;
 	case CONFIG_NET:
-		return net;
+		return config_net_keys;
 	case CONFIG_GPU:
 		return gpu;
 	case CONFIG_SCMI:
@@ -284,6 +232,7 @@ static void init_entry(struct config_entry *entry, uint32_t zone_index, const ch
 	};
 	snprintf(entry->device.place, sizeof(entry->device.place), "%s", place);
 	config_blk_init(&entry->device.blk);
+	config_net_init(&entry->device.net);
 }
 
 void config_read_device(struct config_reader *reader, uint32_t zone_index, const char *place, const cJSON *value)

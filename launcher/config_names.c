@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Words for people, and the word that somebody may have meant. */
+#include <stdio.h>
 #include <string.h>
 
 #include "config.h"
@@ -49,6 +50,13 @@ const char *config_engine_name(enum config_engine engine)
 		return "preadv";
 	}
 	return "unknown";
+}
+
+const char *config_mac_text(char buffer[CONFIG_MAC_MAX], const uint8_t mac[6])
+{
+	snprintf(buffer, CONFIG_MAC_MAX, "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4],
+		 mac[5]);
+	return buffer;
 }
 
 static size_t min3(size_t a, size_t b, size_t c)

@@ -171,6 +171,17 @@ void config_read_u32(struct config_reader *reader, const char *place, const stru
 		config_complain_value(reader, place, key, value);
 }
 
+void config_read_power_of_two(struct config_reader *reader, const char *place, const struct config_key *key,
+			      const cJSON *value, void *out)
+{
+	uint64_t number;
+
+	if (config_number(value, key->min, key->max, &number) && (number & (number - 1)) == 0)
+		*(uint32_t *)out = (uint32_t)number;
+	else
+		config_complain_value(reader, place, key, value);
+}
+
 void config_read_bool(struct config_reader *reader, const char *place, const struct config_key *key, const cJSON *value,
 		      void *out)
 {
@@ -276,8 +287,11 @@ static void complain_unknown(struct config_reader *reader, const char *place, co
 	size_t k;
 
 	for (t = 0; t < ntables; t++) {
-		for (k = 0; k < tables[t].n && n < sizeof(known) / sizeof(known[0]); k++)
-			known[n++] = tables[t].key[k].name;
+		for (k = 0; k < tables[t].n && n < sizeof(known) / sizeof(known[0]); k++) {
+			/* Some types share a key. */
+			if (find_key(tables, t, tables[t].key[k].name) == NULL)
+				known[n++] = tables[t].key[k].name;
+		}
 	}
 	config_word(word, name);
 	near = config_nearest(name, known, n);

@@ -92,6 +92,7 @@ void config_require_keys(struct config_reader *reader, const char *place, const 
 
 config_read_key config_read_u32;
 config_read_key config_read_u64;
+config_read_key config_read_power_of_two; /* into a uint32_t */
 config_read_key config_read_page; /* into a uint64_t: a multiple of CONFIG_PAGE */
 config_read_key config_read_bool;
 config_read_key config_read_choice;
@@ -145,5 +146,9 @@ void config_blk_finish(struct config_blk *blk);
 void config_blk_check(struct config_reader *reader);
 
 extern const struct config_keys config_rng_keys;
+/* The keys of net devices, and the interfaces and addresses of all those that are enabled. */
+extern const struct config_keys config_net_keys;
+void config_net_init(struct config_net *net);
+void config_net_check(struct config_reader *reader);
 
 #endif
