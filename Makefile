@@ -19,13 +19,14 @@ endif
 
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wstrict-prototypes -Wmissing-prototypes \
 	-Wvla -Wpointer-arith
+LIBNL := -isystem $(SYSROOT)/usr/include/libnl3
 ifdef WERROR
 WARNINGS += -Werror
 endif
 OPTIMIZE ?= -O2 -g
 SANITIZE ?=
 DEFINES := -D_GNU_SOURCE -DHVISOR_VERSION='"$(VERSION)"' -DHVISOR_PREFIX='"$(PREFIX)"'
-ALL_CFLAGS := -std=gnu11 $(OPTIMIZE) $(WARNINGS) $(DEFINES) -I. -fstack-protector-strong -fPIE $(SANITIZE) \
+ALL_CFLAGS := -std=gnu11 $(OPTIMIZE) $(WARNINGS) $(DEFINES) -I. $(LIBNL) -fstack-protector-strong -fPIE $(SANITIZE) \
 	$(CROSS_CFLAGS) $(CFLAGS)
 ALL_LDFLAGS := -Wl,-z,relro,-z,now $(SANITIZE) $(CROSS_LDFLAGS) $(LDFLAGS)
 
@@ -88,7 +89,7 @@ $(BUILD)/libbench.a: $(call object,$(BENCH))
 $(BUILD)/libtest.a: $(call object,$(TEST_SUPPORT))
 	$(archive)
 
-LAUNCHER_LIBS := -Wl,--as-needed -lseccomp -lcap-ng -lcjson -lfdt
+LAUNCHER_LIBS := -Wl,--as-needed -lseccomp -lcap-ng -lcjson -lfdt -lnl-route-3 -lnl-3
 $(BUILD)/hvisor-launch: $(BUILD)/launcher/main.o $(BUILD)/liblauncher.a $(BUILD)/libshared.a $(BUILD)/libcore.a
 	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -pie -o $@ $^ $(LAUNCHER_LIBS)
 

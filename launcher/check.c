@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <linux/virtio_blk.h>
 #include <linux/virtio_config.h>
+#include <linux/virtio_net.h>
 #include <linux/virtio_ring.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -32,6 +33,39 @@ static const struct feature blk_features[] = {
 	{VIRTIO_BLK_F_MQ, "MQ"},
 	{VIRTIO_BLK_F_DISCARD, "DISCARD"},
 	{VIRTIO_BLK_F_WRITE_ZEROES, "WRITE_ZEROES"},
+};
+
+static const struct feature net_features[] = {
+	{VIRTIO_NET_F_CSUM, "CSUM"},
+	{VIRTIO_NET_F_GUEST_CSUM, "GUEST_CSUM"},
+	{VIRTIO_NET_F_CTRL_GUEST_OFFLOADS, "CTRL_GUEST_OFFLOADS"},
+	{VIRTIO_NET_F_MTU, "MTU"},
+	{VIRTIO_NET_F_MAC, "MAC"},
+	{VIRTIO_NET_F_GUEST_TSO4, "GUEST_TSO4"},
+	{VIRTIO_NET_F_GUEST_TSO6, "GUEST_TSO6"},
+	{VIRTIO_NET_F_GUEST_ECN, "GUEST_ECN"},
+	{VIRTIO_NET_F_GUEST_UFO, "GUEST_UFO"},
+	{VIRTIO_NET_F_HOST_TSO4, "HOST_TSO4"},
+	{VIRTIO_NET_F_HOST_TSO6, "HOST_TSO6"},
+	{VIRTIO_NET_F_HOST_ECN, "HOST_ECN"},
+	{VIRTIO_NET_F_HOST_UFO, "HOST_UFO"},
+	{VIRTIO_NET_F_MRG_RXBUF, "MRG_RXBUF"},
+	{VIRTIO_NET_F_STATUS, "STATUS"},
+	{VIRTIO_NET_F_CTRL_VQ, "CTRL_VQ"},
+	{VIRTIO_NET_F_CTRL_RX, "CTRL_RX"},
+	{VIRTIO_NET_F_CTRL_VLAN, "CTRL_VLAN"},
+	{VIRTIO_NET_F_CTRL_RX_EXTRA, "CTRL_RX_EXTRA"},
+	{VIRTIO_NET_F_GUEST_ANNOUNCE, "GUEST_ANNOUNCE"},
+	{VIRTIO_NET_F_MQ, "MQ"},
+	{VIRTIO_NET_F_CTRL_MAC_ADDR, "CTRL_MAC_ADDR"},
+	/* Younger than the kernel's header that we are built with may be. */
+	{54, "GUEST_USO4"},
+	{55, "GUEST_USO6"},
+	{56, "HOST_USO"},
+	{57, "HASH_REPORT"},
+	{59, "GUEST_HDRLEN"},
+	{60, "RSS"},
+	{63, "SPEED_DUPLEX"},
 };
 
 static const struct feature common_features[] = {
@@ -71,6 +105,8 @@ static const char *name_of_bit(const struct plan *plan, unsigned int bit, char b
 
 	if (!name && plan->device->type == CONFIG_BLK)
 		name = feature_name(blk_features, sizeof(blk_features) / sizeof(blk_features[0]), bit);
+	if (!name && plan->device->type == CONFIG_NET)
+		name = feature_name(net_features, sizeof(net_features) / sizeof(net_features[0]), bit);
 	if (name)
 		return name;
 	snprintf(buffer, 16, "bit %u", bit);
@@ -81,6 +117,7 @@ static const char *name_of_bit(const struct plan *plan, unsigned int bit, char b
 static void make_plan(struct plan *plan, const struct launch_options *options, const struct config_device *device,
 		      struct errors *errors)
 {
+	struct rundir run = {.path = (char *)(uintptr_t)options->run_dir, .lock_fd = -1};
 	const struct devtype *type = devtype_find(device->type);
 
 	memset(plan, 0, sizeof(*plan));
@@ -94,6 +131,8 @@ static void make_plan(struct plan *plan, const struct launch_options *options, c
 		errors_add(errors, "%s: %s: %s; --policy-dir says where the policies are", device->name, plan->policy,
 			   strerror(errno));
 	type->describe(device, &plan->add, errors);
+	if (type->check)
+		type->check(device, &run, errors);
 }
 
 static const char *poll_word(const struct config_device *device, char buffer[32])
@@ -137,6 +176,29 @@ static void print_rng(const struct plan *plan, FILE *file)
 		fprintf(file, "  rate       no limit\n");
 }
 
+static void print_rate(const char *name, uint64_t rate, FILE *file)
+{
+	char size[HUMAN_MAX];
+
+	if (rate)
+		fprintf(file, "  %-10s %s a second\n", name, human_size(size, rate));
+}
+
+static void print_net(const struct plan *plan, FILE *file)
+{
+	const struct config_net *net = &plan->device->net;
+	char mac[CONFIG_MAC_MAX];
+
+	fprintf(file, "  tap        %s\n", net->tap);
+	if (net->bridge[0])
+		fprintf(file, "  bridge     %s\n", net->bridge);
+	fprintf(file, "  mac        %s\n", config_mac_text(mac, net->mac));
+	if (net->mtu)
+		fprintf(file, "  mtu        %u\n", net->mtu);
+	print_rate("rate rx", net->rate_rx, file);
+	print_rate("rate tx", net->rate_tx, file);
+}
+
 static void print_plan(const struct plan *plan, FILE *file)
 {
 	const struct config_device *device = plan->device;
@@ -154,6 +216,8 @@ static void print_plan(const struct plan *plan, FILE *file)
 		print_blk(plan, file);
 	if (device->type == CONFIG_RNG)
 		print_rng(plan, file);
+	if (device->type == CONFIG_NET)
+		print_net(plan, file);
 	fprintf(file, "  queues     %u of %u\n", plan->add.nqueues, plan->add.queue_size_max);
 	fprintf(file, "  polling    %s\n", poll_word(device, buffer));
 	fprintf(file, "  features  ");
@@ -187,6 +251,25 @@ static void add_hex(cJSON *object, const char *key, uint64_t value)
 	cJSON_AddStringToObject(object, key, text);
 }
 
+static void net_json(cJSON *object, const struct config_net *net)
+{
+	char mac[CONFIG_MAC_MAX];
+
+	cJSON_AddStringToObject(object, "tap", net->tap);
+	if (net->bridge[0])
+		cJSON_AddStringToObject(object, "bridge", net->bridge);
+	else
+		cJSON_AddNullToObject(object, "bridge");
+	cJSON_AddStringToObject(object, "mac", config_mac_text(mac, net->mac));
+	if (net->mtu)
+		cJSON_AddNumberToObject(object, "mtu", net->mtu);
+	else
+		cJSON_AddNullToObject(object, "mtu");
+	cJSON_AddBoolToObject(object, "create", net->create);
+	cJSON_AddNumberToObject(object, "rate_rx", (double)net->rate_rx);
+	cJSON_AddNumberToObject(object, "rate_tx", (double)net->rate_tx);
+}
+
 static cJSON *plan_json(const struct plan *plan)
 {
 	const struct config_device *device = plan->device;
@@ -213,6 +296,8 @@ static cJSON *plan_json(const struct plan *plan)
 	}
 	if (device->type == CONFIG_RNG)
 		cJSON_AddNumberToObject(object, "rate", (double)device->rng.rate);
+	if (device->type == CONFIG_NET)
+		net_json(object, &device->net);
 	cJSON_AddNumberToObject(object, "queues", plan->add.nqueues);
 	cJSON_AddNumberToObject(object, "queue_size", plan->add.queue_size_max);
 	if (device->poll_us == CONFIG_POLL_ADAPTIVE)

@@ -139,10 +139,13 @@ static void beginning_finish(struct beginning *b)
 
 static int begin_open(struct device *device, struct beginning *b)
 {
+	const struct devtype *type = device->program->type;
 	struct errors errors;
 
 	errors_init(&errors);
-	if (device->program->type->open(device->config, &b->files, &errors) < 0)
+	if (type->prepare && type->prepare(device->config, device->supervisor->run, &errors) < 0)
+		return device_reason_errors(device, &errors);
+	if (type->open(device->config, &b->files, &errors) < 0)
 		return device_reason_errors(device, &errors);
 	errors_finish(&errors);
 	return 0;

@@ -10,6 +10,7 @@
 
 static const struct devtype *const devtypes[] = {
 	&devtype_blk,
+	&devtype_net,
 	&devtype_rng,
 };
 
@@ -22,6 +23,11 @@ const struct devtype *devtype_find(enum config_type type)
 			return devtypes[i];
 	}
 	return NULL;
+}
+
+const struct devtype *devtype_number(size_t i)
+{
+	return i < sizeof(devtypes) / sizeof(devtypes[0]) ? devtypes[i] : NULL;
 }
 
 void devtype_start_init(struct devtype_start *start)

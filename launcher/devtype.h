@@ -5,6 +5,7 @@
 
 #include "config.h"
 #include "errors.h"
+#include "rundir.h"
 
 #define DEVTYPE_FILES_MAX 8
 #define DEVTYPE_ARGS_MAX 16
@@ -29,6 +30,23 @@ struct devtype {
 	 */
 	int (*describe)(const struct config_device *device, struct hvisor_device_add *out, struct errors *errors);
 
+	/* What prepare() and open() would complain of, as far as that is seen without changing anything. NULL: nothing.
+	 */
+	int (*check)(const struct config_device *device, const struct rundir *run, struct errors *errors);
+
+	/*
+	 * Makes ready in root what open() takes (a network interface), and remembers it in the run folder. Before each
+	 * start. 0, or -1 after errors_add(). NULL: nothing to do.
+	 */
+	int (*prepare)(const struct config_device *device, const struct rundir *run, struct errors *errors);
+
+	/*
+	 * Takes back what the run folder remembers, of this or an earlier launcher, except what the n devices of keep
+	 * have and what is in use. A line in errors for what could not be done.
+	 */
+	void (*release)(const struct rundir *run, const struct config_device *const *keep, uint32_t n,
+			struct errors *errors);
+
 	/* Opens and locks the backing for one start. 0, or -1 after errors_add(); then nothing is held. */
 	int (*open)(const struct config_device *device, struct devtype_start *out, struct errors *errors);
 
@@ -44,11 +62,15 @@ struct devtype {
 /* NULL for a type that is not served yet. */
 const struct devtype *devtype_find(enum config_type type);
 
+/* Number i of all types, from 0 on; NULL behind the last. */
+const struct devtype *devtype_number(size_t i);
+
 void devtype_start_init(struct devtype_start *start);
 void devtype_start_finish(struct devtype_start *start);
 int devtype_start_arg(struct devtype_start *start, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 extern const struct devtype devtype_blk;
 extern const struct devtype devtype_rng;
+extern const struct devtype devtype_net;
 
 #endif

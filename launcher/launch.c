@@ -269,6 +269,7 @@ static enum launch_exit launch_run(struct launch *launch)
 	logfile_say(&launch->log, LOG_INFO, "version %s, process %d, %s at %s, %u devices", HVISOR_VERSION, getpid(),
 		    launch->hv.name, launch->options->hv, launch->config->ndevices);
 	supervisor_start(&launch->supervisor);
+	supervisor_release(&launch->supervisor);
 	/* Not before all have been started: a device that is settled says nothing of those whose turn is to come. */
 	launch->supervisor.changed = launch_changed;
 	launch->supervisor.changed_arg = launch;
@@ -277,6 +278,8 @@ static enum launch_exit launch_run(struct launch *launch)
 	if (error)
 		logfile_say(&launch->log, LOG_ERROR, "epoll: %s", strerror(-error));
 	launch->supervisor.changed = NULL;
+	if (launch->supervisor.ending)
+		supervisor_release(&launch->supervisor);
 	return error ? LAUNCH_EXIT_FAILED : LAUNCH_EXIT_OK;
 }
 

@@ -11,6 +11,7 @@
 
 #define STATE_FORMAT "pid=%d\nstart=%llu\nboot=%36s\nuid=%u\nrestarts=%llu\nlog_level=%u\n"
 #define STATE_FIELDS 6
+#define STATE_SUFFIX "state"
 #define STATE_MAX 512
 
 char *rundir_path(const struct rundir *dir, const char *name, const char *suffix)
@@ -135,6 +136,16 @@ void rundir_close(struct rundir *dir)
 	dir->path = NULL;
 }
 
+int rundir_boot(char boot[RUNDIR_BOOT_MAX])
+{
+	ssize_t n = read_text("/proc/sys/kernel/random/boot_id", boot, RUNDIR_BOOT_MAX);
+
+	if (n < 0)
+		return (int)n;
+	boot[strcspn(boot, "\n")] = '\0';
+	return 0;
+}
+
 int rundir_identify(pid_t pid, struct rundir_state *state)
 {
 	char path[64];
@@ -155,31 +166,24 @@ int rundir_identify(pid_t pid, struct rundir_state *state)
 		return -EPROTO;
 	state->pid = pid;
 	state->start_time = strtoull(at + 1, NULL, 10);
-	n = read_text("/proc/sys/kernel/random/boot_id", state->boot, sizeof(state->boot));
-	if (n < 0)
-		return (int)n;
-	state->boot[strcspn(state->boot, "\n")] = '\0';
-	return 0;
+	return rundir_boot(state->boot);
 }
 
-int rundir_save(const struct rundir *dir, const char *name, const struct rundir_state *state)
+int rundir_save_text(const struct rundir *dir, const char *name, const char *suffix, const char *text)
 {
-	char text[STATE_MAX];
+	size_t len = strlen(text);
 	char temporary[4096];
 	char path[4096];
 	int error = 0;
 	int fd;
-	int n;
 
-	snprintf(path, sizeof(path), "%s/%s.state", dir->path, name);
-	snprintf(temporary, sizeof(temporary), "%s/%s.state.new", dir->path, name);
-	n = snprintf(text, sizeof(text), STATE_FORMAT, state->pid, (unsigned long long)state->start_time, state->boot,
-		     state->uid, (unsigned long long)state->restarts, state->log_level);
+	snprintf(path, sizeof(path), "%s/%s.%s", dir->path, name, suffix);
+	snprintf(temporary, sizeof(temporary), "%s/%s.%s.new", dir->path, name, suffix);
 	fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return -errno;
 	errno = ENOSPC;
-	if (write(fd, text, (size_t)n) != n)
+	if (write(fd, text, len) != (ssize_t)len)
 		error = -errno;
 	close(fd);
 	if (error == 0 && rename(temporary, path) < 0)
@@ -189,16 +193,39 @@ int rundir_save(const struct rundir *dir, const char *name, const struct rundir_
 	return error;
 }
 
+bool rundir_load_text(const struct rundir *dir, const char *name, const char *suffix, char *text, size_t size)
+{
+	char path[4096];
+
+	snprintf(path, sizeof(path), "%s/%s.%s", dir->path, name, suffix);
+	return read_text(path, text, size) > 0;
+}
+
+void rundir_forget_text(const struct rundir *dir, const char *name, const char *suffix)
+{
+	char path[4096];
+
+	snprintf(path, sizeof(path), "%s/%s.%s", dir->path, name, suffix);
+	unlink(path);
+}
+
+int rundir_save(const struct rundir *dir, const char *name, const struct rundir_state *state)
+{
+	char text[STATE_MAX];
+
+	snprintf(text, sizeof(text), STATE_FORMAT, state->pid, (unsigned long long)state->start_time, state->boot,
+		 state->uid, (unsigned long long)state->restarts, state->log_level);
+	return rundir_save_text(dir, name, STATE_SUFFIX, text);
+}
+
 bool rundir_load(const struct rundir *dir, const char *name, struct rundir_state *state)
 {
 	unsigned long long start;
 	unsigned long long restarts;
 	char text[STATE_MAX];
-	char path[4096];
 
 	memset(state, 0, sizeof(*state));
-	snprintf(path, sizeof(path), "%s/%s.state", dir->path, name);
-	if (read_text(path, text, sizeof(text)) <= 0)
+	if (!rundir_load_text(dir, name, STATE_SUFFIX, text, sizeof(text)))
 		return false;
 	if (sscanf(text, STATE_FORMAT, &state->pid, &start, state->boot, &state->uid, &restarts, &state->log_level) !=
 	    STATE_FIELDS)
@@ -210,8 +237,5 @@ bool rundir_load(const struct rundir *dir, const char *name, struct rundir_state
 
 void rundir_forget(const struct rundir *dir, const char *name)
 {
-	char path[4096];
-
-	snprintf(path, sizeof(path), "%s/%s.state", dir->path, name);
-	unlink(path);
+	rundir_forget_text(dir, name, STATE_SUFFIX);
 }

@@ -6,6 +6,7 @@
  *	control.sock	launcher/control.h
  *	NAME.state	of each device: which process serves it
  *	NAME.log.fifo	of each device: the backend's log pipe
+ *	TAP.tap		of each network interface that was made or changed: launcher/tap_record.h
  */
 #ifndef HVISOR_RUNDIR_H
 #define HVISOR_RUNDIR_H
@@ -21,6 +22,8 @@ struct rundir {
 	int lock_fd;
 };
 
+#define RUNDIR_BOOT_MAX 40
+
 /* Which process serves a device. */
 struct rundir_state {
 	pid_t pid;
@@ -29,7 +32,7 @@ struct rundir_state {
 	uint64_t restarts;
 	uint32_t uid;
 	uint32_t log_level;
-	char boot[40]; /* /proc/sys/kernel/random/boot_id */
+	char boot[RUNDIR_BOOT_MAX]; /* /proc/sys/kernel/random/boot_id */
 };
 
 /* Makes the folder if it is not there, for its owner alone, and takes the lock. 0, or -1 after errors_add(). */
@@ -45,6 +48,9 @@ char *rundir_path(const struct rundir *dir, const char *name, const char *suffix
 /* Makes a folder and those above it. 0 or -errno. */
 int rundir_make(const char *path, mode_t mode);
 
+/* Which boot of the machine this is, as the kernel names it. 0 or -errno. */
+int rundir_boot(char boot[RUNDIR_BOOT_MAX]);
+
 /* Fills in what identifies a living process: start_time and boot. 0 or -errno. */
 int rundir_identify(pid_t pid, struct rundir_state *state);
 
@@ -54,5 +60,10 @@ int rundir_save(const struct rundir *dir, const char *name, const struct rundir_
 /* Reads it back; false if there is none that makes sense. */
 bool rundir_load(const struct rundir *dir, const char *name, struct rundir_state *state);
 void rundir_forget(const struct rundir *dir, const char *name);
+
+/* The same for the file name.suffix and any text. rundir_load_text() cuts the text to size - 1 bytes. */
+int rundir_save_text(const struct rundir *dir, const char *name, const char *suffix, const char *text);
+bool rundir_load_text(const struct rundir *dir, const char *name, const char *suffix, char *text, size_t size);
+void rundir_forget_text(const struct rundir *dir, const char *name, const char *suffix);
 
 #endif

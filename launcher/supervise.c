@@ -252,7 +252,13 @@ static void on_timer(struct device *device)
 
 static void on_stop_waiting(struct device *device)
 {
+	struct supervisor *supervisor = device->supervisor;
+
 	device_say(device, LOG_INFO, "stopped");
+	device->state = DEVICE_STOPPED;
+	/* Before anybody is told that it is; when all end, that is done once, after the last. */
+	if (!supervisor->ending)
+		supervisor_release(supervisor);
 	device_enter(device, DEVICE_STOPPED, 0);
 }
 

@@ -131,6 +131,12 @@ void device_request(struct device *device, enum device_request request);
 /* Will the state last, until something happens by itself? While it starts, stops or is about to, it will not. */
 bool device_settled(const struct device *device);
 
+/*
+ * Takes back what was made in root for devices that are stopped or in the configuration no more; once
+ * supervisor->ending is set, for all.
+ */
+void supervisor_release(struct supervisor *supervisor);
+
 /* An event of hvisor. */
 void supervisor_event(struct supervisor *supervisor, const struct hvisor_event_next *event);
 

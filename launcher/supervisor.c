@@ -178,6 +178,29 @@ void supervisor_start(struct supervisor *supervisor)
 	}
 }
 
+void supervisor_release(struct supervisor *supervisor)
+{
+	const struct config_device **keep = calloc(supervisor->ndevices + 1, sizeof(*keep));
+	const struct devtype *type;
+	struct errors errors;
+	uint32_t n = 0;
+	uint32_t i;
+
+	errors_init(&errors);
+	for (i = 0; keep && i < supervisor->ndevices; i++) {
+		if (!supervisor->ending && supervisor->device[i].state != DEVICE_STOPPED)
+			keep[n++] = supervisor->device[i].config;
+	}
+	for (i = 0; keep && (type = devtype_number(i)); i++) {
+		if (type->release)
+			type->release(supervisor->run, keep, n, &errors);
+	}
+	for (i = 0; errors.line && i < errors.count; i++)
+		logfile_say(supervisor->log, LOG_WARNING, "%s", errors.line[i] ? errors.line[i] : "no memory");
+	errors_finish(&errors);
+	free(keep);
+}
+
 void supervisor_event(struct supervisor *supervisor, const struct hvisor_event_next *event)
 {
 	uint32_t i;
