@@ -37,21 +37,23 @@ int client_connect(const char *run_dir)
 	return error;
 }
 
-static int send_request(int fd, const char *command, const char *name, const char *level)
+static int send_request(int fd, const struct client_request *request)
 {
-	cJSON *request = cJSON_CreateObject();
+	cJSON *object = cJSON_CreateObject();
 	char *text;
 	size_t len;
 	size_t at = 0;
 	int error = 0;
 
-	cJSON_AddStringToObject(request, "command", command);
-	if (name)
-		cJSON_AddStringToObject(request, "name", name);
-	if (level)
-		cJSON_AddStringToObject(request, "level", level);
-	text = cJSON_PrintUnformatted(request);
-	cJSON_Delete(request);
+	cJSON_AddStringToObject(object, "command", request->command);
+	if (request->name)
+		cJSON_AddStringToObject(object, "name", request->name);
+	if (request->level)
+		cJSON_AddStringToObject(object, "level", request->level);
+	if (request->link)
+		cJSON_AddStringToObject(object, "link", request->link);
+	text = cJSON_PrintUnformatted(object);
+	cJSON_Delete(object);
 	if (!text)
 		return -ENOMEM;
 	len = strlen(text);
@@ -159,24 +161,25 @@ static void clean(cJSON *item)
 	}
 }
 
-cJSON *client_ask(int fd, const char *command, const char *name, const char *level, int limit_ms, struct errors *errors)
+cJSON *client_ask(int fd, const struct client_request *request, int limit_ms, struct errors *errors)
 {
 	char *text = malloc(CONTROL_REPLY_MAX + 1);
 	cJSON *reply = NULL;
-	int error = text ? send_request(fd, command, name, level) : -ENOMEM;
+	int error = text ? send_request(fd, request) : -ENOMEM;
 
 	if (!error)
 		error = receive_line(fd, text, CONTROL_REPLY_MAX + 1, limit_ms);
 	if (error) {
-		complain_io(errors, command, error, limit_ms);
+		complain_io(errors, request->command, error, limit_ms);
 		goto out;
 	}
 	reply = cJSON_Parse(text);
 	clean(reply);
 	if (!cJSON_IsObject(reply)) {
-		errors_add(errors, "%s: the reply of hvisor-launch is no JSON; is it of another version?", command);
+		errors_add(errors, "%s: the reply of hvisor-launch is no JSON; is it of another version?",
+			   request->command);
 	} else if (!cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(reply, "ok"))) {
-		complain_reply(errors, reply, name);
+		complain_reply(errors, reply, request->name);
 	} else {
 		free(text);
 		return reply;
@@ -189,7 +192,8 @@ out:
 
 static int show_status(const struct options *options, int fd, struct errors *errors)
 {
-	cJSON *reply = client_ask(fd, "status", options->name, NULL, LIMIT_QUICK_MS, errors);
+	struct client_request request = {.command = "status", .name = options->name};
+	cJSON *reply = client_ask(fd, &request, LIMIT_QUICK_MS, errors);
 	char *text;
 
 	if (!reply)
@@ -209,7 +213,8 @@ static int show_status(const struct options *options, int fd, struct errors *err
 static int show_log(const struct options *options, int fd, struct errors *errors)
 {
 	bool own = strcmp(options->name, CONTROL_NAME_LAUNCHER) == 0;
-	cJSON *reply = client_ask(fd, "status", own ? NULL : options->name, NULL, LIMIT_QUICK_MS, errors);
+	struct client_request request = {.command = "status", .name = own ? NULL : options->name};
+	cJSON *reply = client_ask(fd, &request, LIMIT_QUICK_MS, errors);
 	const cJSON *object;
 	const char *path;
 	int code = LAUNCH_EXIT_FAILED;
@@ -253,7 +258,8 @@ static int show_old_log(const struct options *options, struct errors *errors)
 
 static int resize(const struct options *options, int fd, struct errors *errors)
 {
-	cJSON *reply = client_ask(fd, "resize", options->name, NULL, LIMIT_QUICK_MS, errors);
+	struct client_request request = {.command = "resize", .name = options->name};
+	cJSON *reply = client_ask(fd, &request, LIMIT_QUICK_MS, errors);
 	const cJSON *capacity = cJSON_GetObjectItemCaseSensitive(reply, "capacity");
 	char size[HUMAN_MAX];
 
@@ -266,10 +272,11 @@ static int resize(const struct options *options, int fd, struct errors *errors)
 	return LAUNCH_EXIT_OK;
 }
 
-static int ask_only(int fd, const char *command, const char *name, const char *level, int limit_ms,
-		    struct errors *errors)
+static int ask_only(const struct options *options, int fd, const char *command, int limit_ms, struct errors *errors)
 {
-	cJSON *reply = client_ask(fd, command, name, level, limit_ms, errors);
+	struct client_request request = {
+		.command = command, .name = options->name, .level = options->level, .link = options->link};
+	cJSON *reply = client_ask(fd, &request, limit_ms, errors);
 
 	cJSON_Delete(reply);
 	return reply ? LAUNCH_EXIT_OK : LAUNCH_EXIT_FAILED;
@@ -285,13 +292,15 @@ static int act(const struct options *options, int fd, struct errors *errors)
 	case OPTIONS_RESIZE:
 		return resize(options, fd, errors);
 	case OPTIONS_RESTART:
-		return ask_only(fd, "restart", options->name, NULL, LIMIT_LONG_MS, errors);
+		return ask_only(options, fd, "restart", LIMIT_LONG_MS, errors);
 	case OPTIONS_STOP:
-		return ask_only(fd, "stop", options->name, NULL, LIMIT_LONG_MS, errors);
+		return ask_only(options, fd, "stop", LIMIT_LONG_MS, errors);
 	case OPTIONS_START:
-		return ask_only(fd, "start", options->name, NULL, LIMIT_LONG_MS, errors);
+		return ask_only(options, fd, "start", LIMIT_LONG_MS, errors);
 	case OPTIONS_LOG_LEVEL:
-		return ask_only(fd, "log-level", options->name, options->level, LIMIT_QUICK_MS, errors);
+		return ask_only(options, fd, "log-level", LIMIT_QUICK_MS, errors);
+	case OPTIONS_LINK:
+		return ask_only(options, fd, "link", LIMIT_QUICK_MS, errors);
 	default:
 		return LAUNCH_EXIT_USAGE;
 	}

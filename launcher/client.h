@@ -15,12 +15,19 @@ int client_main(const struct options *options, struct errors *errors);
 /* Connects to the control socket of run_dir. Returns the socket (close-on-exec), or -errno. */
 int client_connect(const char *run_dir);
 
+/* The keys of a request: all but command may be NULL. */
+struct client_request {
+	const char *command;
+	const char *name;
+	const char *level;
+	const char *link;
+};
+
 /*
- * Sends one request of the given keys (name and level may be NULL) and waits for its reply at most limit_ms. Returns
+ * Sends a request and waits for its reply at most limit_ms. Returns
  * the reply, which says "ok": true and which the caller frees with cJSON_Delete(); or NULL after errors_add().
  */
-cJSON *client_ask(int fd, const char *command, const char *name, const char *level, int limit_ms,
-		  struct errors *errors);
+cJSON *client_ask(int fd, const struct client_request *request, int limit_ms, struct errors *errors);
 
 /* The reply to status as a table; with one device in it and detail, all that is known of it. */
 void client_print_status(const cJSON *reply, bool detail, FILE *file);

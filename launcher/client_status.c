@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "client.h"
+#include "control.h"
 #include "human.h"
 
 #define CELL_MAX 40
@@ -140,6 +141,19 @@ static void print_reasons(const cJSON *devices, FILE *file)
 	}
 }
 
+/* A network device that runs and yet passes nothing is no riddle then. */
+static void print_links(const cJSON *devices, FILE *file)
+{
+	const cJSON *device;
+
+	cJSON_ArrayForEach(device, devices)
+	{
+		if (strcmp(text_of(device, "link"), CONTROL_LINK_DOWN) == 0)
+			fprintf(file, "%s: its link was taken down; hvisor-launch --link %s=up\n",
+				text_of(device, "name"), text_of(device, "name"));
+	}
+}
+
 static void print_list(const cJSON *array, const char *prefix, const char *separator, FILE *file)
 {
 	const cJSON *item;
@@ -217,6 +231,7 @@ void client_print_status(const cJSON *reply, bool detail, FILE *file)
 	print_launcher(launcher, file);
 	print_table(devices, file);
 	print_reasons(devices, file);
+	print_links(devices, file);
 	print_list(cJSON_GetObjectItemCaseSensitive(launcher, "skipped"), "left out: ", "\nleft out: ", file);
 	print_list(cJSON_GetObjectItemCaseSensitive(launcher, "sandbox_missing"), "sandbox: this kernel lacks ", ", ",
 		   file);

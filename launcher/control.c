@@ -14,8 +14,8 @@
 #include "launcher/control_server.h"
 
 #define CLIENTS_MAX 32u
-#define RESIZE_LOOK_NS 1000000u /* between two looks whether a backend has seen the new size */
-#define RESIZE_LIMIT_NS 5000000000u
+#define LOOK_NS 1000000u /* between two looks whether a backend has done what it was told in its region */
+#define LOOK_LIMIT_NS 5000000000u
 
 /* How long a client may take to finish a request or to take a reply. Nobody is cut short while it waits for us. */
 #define CLIENT_BUSY_NS (30 * 1000000000ull)
@@ -27,6 +27,7 @@ enum client_wait {
 	WAIT_RUNNING, /* until the devices run */
 	WAIT_STOPPED,
 	WAIT_RESIZED,
+	WAIT_LINK,
 	WAIT_END, /* of the launcher */
 };
 
@@ -37,8 +38,8 @@ struct control_client {
 	struct loop_timer limit;
 	enum client_wait wait;
 	struct device *device; /* that it waits for; NULL: all */
-	struct loop_timer look; /* for WAIT_RESIZED: the next look at what the backend has done */
-	uint64_t resize_until_ns;
+	struct loop_timer look; /* for WAIT_RESIZED and WAIT_LINK: the next look at what the backend has done */
+	uint64_t look_until_ns;
 	uint64_t capacity;
 	char *reply; /* being sent */
 	size_t reply_len;
@@ -168,24 +169,34 @@ static cJSON *outcome_reply(const struct device *device, enum client_wait wait)
 			   device->reason[0] ? ": " : "", device->reason);
 }
 
-/* The backend tells in its region when it has looked at the new size, and nobody when it has not: we look again. */
-static bool resize_over(struct control_client *client, cJSON **reply)
+static bool backend_has_done(const struct device *device, enum client_wait wait)
+{
+	const struct queue_region *view = device->view;
+
+	if (wait == WAIT_LINK)
+		return device_link_seen(device);
+	return core_load_acquire(&view->device.resize_ack) == core_load(&view->control.resize_seq);
+}
+
+/* The backend shows in its region what it has done, and nobody says when it has not: we look again. */
+static bool look_over(struct control_client *client, cJSON **reply)
 {
 	const struct device *device = client->device;
-	const struct queue_region *view = device->view;
 	uint64_t now = loop_now_ns();
 	bool serves = !device_settled(device) || device->state == DEVICE_RUNNING;
 
-	if (serves && core_load_acquire(&view->device.resize_ack) != core_load(&view->control.resize_seq)) {
-		if (now < client->resize_until_ns) {
-			loop_set_timer(client->control->supervisor->loop, &client->look, now + RESIZE_LOOK_NS);
+	if (serves && !backend_has_done(device, client->wait)) {
+		if (now < client->look_until_ns) {
+			loop_set_timer(client->control->supervisor->loop, &client->look, now + LOOK_NS);
 			return false;
 		}
-		*reply = error_reply("%s: its backend does not look at the new size", device->config->name);
+		*reply = error_reply("%s: its backend does not look at the new %s", device->config->name,
+				     client->wait == WAIT_LINK ? "state of the link" : "size");
 		return true;
 	}
 	*reply = ok_reply();
-	cJSON_AddNumberToObject(*reply, "capacity", (double)client->capacity);
+	if (client->wait == WAIT_RESIZED)
+		cJSON_AddNumberToObject(*reply, "capacity", (double)client->capacity);
 	return true;
 }
 
@@ -197,8 +208,8 @@ static bool wait_over(struct control_client *client, cJSON **reply)
 	uint32_t i;
 
 	*reply = NULL;
-	if (client->wait == WAIT_RESIZED)
-		return resize_over(client, reply);
+	if (client->wait == WAIT_RESIZED || client->wait == WAIT_LINK)
+		return look_over(client, reply);
 	for (i = 0; i < supervisor->ndevices; i++) {
 		device = &supervisor->device[i];
 		if (client->device && client->device != device)
@@ -282,21 +293,40 @@ static cJSON *command_log_level(struct control_client *client, const cJSON *requ
 	return error_reply("\"level\" must be error, warning, info or debug");
 }
 
+/* The backend was told, or not, with result; finishes errors. */
+static cJSON *await_backend(struct control_client *client, enum client_wait wait, int result, struct errors *errors)
+{
+	cJSON *reply = NULL;
+
+	if (result == 0) {
+		client->wait = wait;
+		client->look_until_ns = loop_now_ns() + LOOK_LIMIT_NS;
+	} else {
+		reply = error_reply("%s", errors->line && errors->line[0] ? errors->line[0] : "no memory");
+	}
+	errors_finish(errors);
+	return reply;
+}
+
 static cJSON *command_resize(struct control_client *client, const cJSON *request)
 {
 	struct errors errors;
-	cJSON *reply = NULL;
 
 	(void)request;
 	errors_init(&errors);
-	if (device_resize(client->device, &client->capacity, &errors) == 0) {
-		client->wait = WAIT_RESIZED;
-		client->resize_until_ns = loop_now_ns() + RESIZE_LIMIT_NS;
-	} else {
-		reply = error_reply("%s", errors.line && errors.line[0] ? errors.line[0] : "no memory");
-	}
-	errors_finish(&errors);
-	return reply;
+	return await_backend(client, WAIT_RESIZED, device_resize(client->device, &client->capacity, &errors), &errors);
+}
+
+static cJSON *command_link(struct control_client *client, const cJSON *request)
+{
+	const char *word = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(request, "link"));
+	struct errors errors;
+	bool up = word && strcmp(word, CONTROL_LINK_UP) == 0;
+
+	if (!up && (!word || strcmp(word, CONTROL_LINK_DOWN) != 0))
+		return error_reply("\"link\" must be up or down");
+	errors_init(&errors);
+	return await_backend(client, WAIT_LINK, device_set_link(client->device, up, &errors), &errors);
 }
 
 enum command_name {
@@ -313,6 +343,7 @@ static const struct command {
 	{"status", NAME_OPTIONAL, command_status},     {"restart", NAME_OR_ALL, command_restart},
 	{"stop", NAME_OPTIONAL, command_stop},         {"start", NAME_NEEDED, command_start},
 	{"log-level", NAME_NEEDED, command_log_level}, {"resize", NAME_NEEDED, command_resize},
+	{"link", NAME_NEEDED, command_link},
 };
 
 static const struct command *find_command(const char *word)
@@ -335,7 +366,7 @@ static cJSON *client_do(struct control_client *client, const cJSON *request)
 
 	client->device = NULL;
 	if (!command)
-		return error_reply("\"command\" must be status, restart, stop, start, log-level or resize");
+		return error_reply("\"command\" must be status, restart, stop, start, log-level, resize or link");
 	if (item ? !name : command->name != NAME_OPTIONAL)
 		return error_reply("%s needs the name of a device: \"name\"", command->word);
 	if (name && !(command->name == NAME_OR_ALL && strcmp(name, CONTROL_NAME_ALL) == 0)) {

@@ -14,6 +14,7 @@
  *	{"command":"start","name":"blk0"}		a stopped or failed device; answered when its backend serves
  *	{"command":"log-level","name":"blk0","level":"debug"}	error, warning, info or debug
  *	{"command":"resize","name":"blk0"}		the image has another size: tell the guest
+ *	{"command":"link","name":"net0","link":"down"}	up or down; answered when the guest can see it
  *
  * Replies
  *	{"ok":true, ...}
@@ -41,6 +42,9 @@
  *		"status": number, the virtio status as the driver reads it,
  *		"accesses", "notifications", "interrupts_again", "bad_accesses", "wait_max_ns", "hold_max_ns":
  *			numbers as hvisor counts them (struct hvisor_device_get),
+ *		"tap", "bridge", "mac", "link", "rx_dropped", "tx_dropped": of net devices only: names (bridge null for
+ *			none), "02:00:00:00:01:01", CONTROL_LINK_*, and frames that were lost on the way to and from the
+ *			guest,
  *		"log": path of its log file,
  *		"log_level": "info",
  *		"last_exit": "signal 9 (Killed)" or "exit code 1", null if none ended yet,
@@ -61,6 +65,10 @@
 #define CONTROL_STATE_STOPPING "stopping"
 #define CONTROL_STATE_STOPPED "stopped" /* by request */
 #define CONTROL_STATE_FAILED "failed" /* no backend will come before --start or --restart */
+
+/* What the link of a net device was set to. */
+#define CONTROL_LINK_UP "up"
+#define CONTROL_LINK_DOWN "down"
 
 /* The name that stands for all devices in restart, and so is no device's name; nor is that of the launcher's log. */
 #define CONTROL_NAME_ALL "all"

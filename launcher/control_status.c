@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/net.h"
 #include "launcher/control.h"
 #include "launcher/control_server.h"
 
@@ -53,6 +54,20 @@ static void add_hvisor(cJSON *object, const struct device *device)
 	add_u64(object, "hold_max_ns", get.hold_max_ns);
 }
 
+static void add_net(cJSON *object, const struct device *device)
+{
+	const struct config_net *net = &device->config->net;
+	const struct queue_region *region = device->view;
+	char mac[CONFIG_MAC_MAX];
+
+	add_text(object, "tap", net->tap);
+	add_text(object, "bridge", net->bridge[0] ? net->bridge : NULL);
+	add_text(object, "mac", config_mac_text(mac, net->mac));
+	add_text(object, "link", device_link_up(device) ? CONTROL_LINK_UP : CONTROL_LINK_DOWN);
+	add_u64(object, "rx_dropped", region ? core_load(&region->device.own[NET_OWN_RX_DROPPED]) : 0);
+	add_u64(object, "tx_dropped", region ? core_load(&region->device.own[NET_OWN_TX_DROPPED]) : 0);
+}
+
 static cJSON *device_status(const struct device *device)
 {
 	cJSON *object = cJSON_CreateObject();
@@ -69,6 +84,8 @@ static cJSON *device_status(const struct device *device)
 	cJSON_AddNumberToObject(object, "uptime_s", uptime_s);
 	add_region(object, device);
 	add_hvisor(object, device);
+	if (device->config->type == CONFIG_NET)
+		add_net(object, device);
 	add_text(object, "log", device->log.path);
 	add_text(object, "log_level", logfile_level_name(device->log_level));
 	add_text(object, "last_exit", device->last_exit[0] ? device->last_exit : NULL);

@@ -30,6 +30,7 @@ enum option_code {
 	OPTION_LOGS,
 	OPTION_LOG_LEVEL,
 	OPTION_RESIZE,
+	OPTION_LINK,
 	OPTION_JSON,
 	OPTION_DAEMON,
 	OPTION_HV,
@@ -50,6 +51,7 @@ static const struct option long_options[] = {
 	{"logs", required_argument, NULL, OPTION_LOGS},
 	{"log-level", required_argument, NULL, OPTION_LOG_LEVEL},
 	{"resize", required_argument, NULL, OPTION_RESIZE},
+	{"link", required_argument, NULL, OPTION_LINK},
 	{"json", no_argument, NULL, OPTION_JSON},
 	{"follow", no_argument, NULL, OPTION_FOLLOW},
 	{"daemon", no_argument, NULL, OPTION_DAEMON},
@@ -94,6 +96,7 @@ void options_print_help(FILE *file)
 		"  --logs NAME [-f]          print the log of a device; -f: its end, and go on with what is added\n"
 		"  --log-level NAME=LEVEL    error, warning, info or debug\n"
 		"  --resize NAME             the image has another size: tell the guest\n"
+		"  --link NAME=up|down       plug in or unplug the cable of a network device\n"
 		"  -h, --help; -V, --version\n"
 		"\n"
 		"Options\n"
@@ -171,20 +174,29 @@ static void parse_uid_base(struct options *options, struct errors *errors)
 		options->launch.uid_base = (uint32_t)number;
 }
 
+/* Splits NAME=VALUE and returns VALUE; NULL if it is none. */
+static const char *parse_assignment(struct given *given)
+{
+	char *equals = strrchr(optarg, '=');
+
+	if (!equals || equals == optarg || !equals[1])
+		return NULL;
+	*equals = 0;
+	given->name = optarg;
+	return equals + 1;
+}
+
 static void parse_log_level(struct options *options, struct given *given, struct errors *errors)
 {
 	static const char *const levels[] = {"error", "warning", "info", "debug"};
-	char *equals = strrchr(optarg, '=');
 	const char *near;
 	size_t i;
 
-	if (!equals || equals == optarg || !equals[1]) {
+	options->level = parse_assignment(given);
+	if (!options->level) {
 		errors_add(errors, "--log-level: is \"%s\"; must be NAME=LEVEL, such as blk0=debug", optarg);
 		return;
 	}
-	options->level = equals + 1;
-	*equals = 0;
-	given->name = optarg;
 	for (i = 0; i < 4 && strcmp(options->level, levels[i]) != 0; i++)
 		;
 	near = config_nearest(options->level, levels, 4);
@@ -192,6 +204,15 @@ static void parse_log_level(struct options *options, struct given *given, struct
 		errors_add(errors,
 			   "--log-level: there is no level \"%s\"; the levels are error, warning, info and debug%s%s%s",
 			   options->level, near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+}
+
+static void parse_link(struct options *options, struct given *given, struct errors *errors)
+{
+	options->link = parse_assignment(given);
+	if (!options->link)
+		errors_add(errors, "--link: is \"%s\"; must be NAME=up or NAME=down, such as net0=down", optarg);
+	else if (strcmp(options->link, CONTROL_LINK_UP) != 0 && strcmp(options->link, CONTROL_LINK_DOWN) != 0)
+		errors_add(errors, "--link: a link is up or down, not \"%s\"", options->link);
 }
 
 static void parse_option(struct options *options, struct given *given, int code, struct errors *errors)
@@ -225,6 +246,10 @@ static void parse_option(struct options *options, struct given *given, int code,
 	case OPTION_RESIZE:
 		set_action(options, given, OPTIONS_RESIZE, "--resize", errors);
 		given->name = optarg;
+		break;
+	case OPTION_LINK:
+		set_action(options, given, OPTIONS_LINK, "--link", errors);
+		parse_link(options, given, errors);
 		break;
 	case OPTION_HELP:
 		set_action(options, given, OPTIONS_HELP, "--help", errors);

@@ -18,6 +18,7 @@ enum options_action {
 	OPTIONS_LOGS,
 	OPTIONS_LOG_LEVEL,
 	OPTIONS_RESIZE,
+	OPTIONS_LINK,
 	OPTIONS_HELP,
 	OPTIONS_VERSION,
 };
@@ -28,6 +29,7 @@ struct options {
 	const char *config; /* of OPTIONS_RUN and OPTIONS_CHECK */
 	const char *name; /* the device; NULL: not given, allowed for OPTIONS_STATUS and OPTIONS_STOP */
 	const char *level; /* of OPTIONS_LOG_LEVEL */
+	const char *link; /* of OPTIONS_LINK: CONTROL_LINK_* */
 	bool json;
 	bool follow;
 	char *owned[5]; /* strings that launch points to */

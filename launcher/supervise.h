@@ -142,6 +142,17 @@ void supervisor_event(struct supervisor *supervisor, const struct hvisor_event_n
 
 struct device *supervisor_find(struct supervisor *supervisor, const char *name);
 
+/*
+ * Takes the link of a net device down or up, now and for the backends to come. 0, or -1 after errors_add().
+ */
+int device_set_link(struct device *device, bool up, struct errors *errors);
+
+/* What the link was set to. */
+bool device_link_up(const struct device *device);
+
+/* Does the guest of a net device that is made find its link so? */
+bool device_link_seen(const struct device *device);
+
 /* CONTROL_STATE_* */
 const char *device_state_name(enum device_state state);
 

@@ -128,6 +128,9 @@ static void test_bad_requests(void)
 		{"{\"command\":\"log-level\",\"name\":\"blk0\"}\n", "\\\"level\\\" must be"},
 		{"{\"command\":\"log-level\",\"name\":\"blk0\",\"level\":\"loud\"}\n", "\\\"level\\\" must be"},
 		{"{\"command\":\"log-level\",\"name\":\"blk0\",\"level\":2}\n", "\\\"level\\\" must be"},
+		{"{\"command\":\"link\",\"name\":\"blk0\"}\n", "\\\"link\\\" must be up or down"},
+		{"{\"command\":\"link\",\"name\":\"blk0\",\"link\":1}\n", "\\\"link\\\" must be up or down"},
+		{"{\"command\":\"link\",\"name\":\"blk0\",\"link\":\"up\"}\n", "blk0: a blk device has no link"},
 		{"\x01\x02\xff\xfe{}\n", "one JSON object a line"},
 	};
 	struct rig rig;

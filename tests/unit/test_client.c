@@ -122,6 +122,7 @@ static void test_requests(void)
 	asks("{\"command\":\"stop\",\"name\":\"blk0\"}", "--stop", "blk0");
 	asks("{\"command\":\"start\",\"name\":\"a\\\"b\"}", "--start", "a\"b");
 	asks("{\"command\":\"log-level\",\"name\":\"blk0\",\"level\":\"debug\"}", "--log-level", "blk0=debug");
+	asks("{\"command\":\"link\",\"name\":\"net0\",\"link\":\"down\"}", "--link", "net0=down");
 	start_server("{\"command\":\"resize\",\"name\":\"blk0\"}", "{\"ok\":true,\"capacity\":1572864}");
 	LAUNCHER_RUN(&run, "--run", "run", "--resize", "blk0");
 	CHECK_STR(run.err, "");

@@ -66,6 +66,12 @@ static void test_wrong_arguments(void)
 
 static void test_all_complaints(void)
 {
+	LAUNCHER_RUN(&run, "--link", "net0");
+	CHECK_INT(run.code, 2);
+	CHECK_HAS(run.err, "--link: is \"net0\"; must be NAME=up or NAME=down, such as net0=down\n");
+	LAUNCHER_RUN(&run, "--link", "net0=off");
+	CHECK_INT(run.code, 2);
+	CHECK_HAS(run.err, "--link: a link is up or down, not \"off\"\n");
 	LAUNCHER_RUN(&run, "--seccomp=off", "--uid-base", "1", "--nope");
 	CHECK_INT(run.code, 2);
 	CHECK_HAS(run.err, "--seccomp:");
@@ -88,10 +94,10 @@ static void test_help_and_version(void)
 	static char manual[65536];
 	char macro[64];
 	size_t i;
-	static const char *const words[] = {"--check",   "--status",   "--restart",   "--stop",        "--start",
-					    "--logs",    "--resize",   "--log-level", "--json",        "--daemon",
-					    "--hv",      "--run",      "--log-dir",   "--program-dir", "--policy-dir",
-					    "--seccomp", "--uid-base", "--verbose",   "--help",        "--version"};
+	static const char *const words[] = {
+		"--check",       "--status",     "--restart", "--stop",     "--start",   "--logs", "--resize",
+		"--link",        "--log-level",  "--json",    "--daemon",   "--hv",      "--run",  "--log-dir",
+		"--program-dir", "--policy-dir", "--seccomp", "--uid-base", "--verbose", "--help", "--version"};
 
 	LAUNCHER_RUN(&run, "--help");
 	CHECK_INT(run.code, 0);

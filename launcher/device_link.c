@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+/* The link of a net device: what it is set to, and what its guest sees. */
+#include <endian.h>
+#include <linux/virtio_net.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "launcher/supervise.h"
+
+int device_set_link(struct device *device, bool up, struct errors *errors)
+{
+	struct hvisor_device_kick kick = {.id = device->id, .events = REGION_EV_CONTROL};
+	int error;
+
+	if (device->config->type != CONFIG_NET) {
+		errors_add(errors, "%s: a %s device has no link; net devices have one", device->config->name,
+			   config_type_name(device->config->type));
+		return -1;
+	}
+	if (!device->made) {
+		errors_add(errors, "%s is %s: %s", device->config->name, device_state_name(device->state),
+			   device->reason);
+		return -1;
+	}
+	core_store(&device->view->control.link_down, !up);
+	error = hv_call(device->supervisor->hv, HVISOR_DEVICE_KICK, &kick);
+	if (error)
+		errors_add(errors, "%s: its backend cannot be told: %s", device->config->name, strerror(-error));
+	return error ? -1 : 0;
+}
+
+bool device_link_up(const struct device *device)
+{
+	return !device->view || !core_load(&device->view->control.link_down);
+}
+
+bool device_link_seen(const struct device *device)
+{
+	core_u32 gen = core_load_acquire(&device->view->device.config_gen);
+	uint16_t status;
+
+	memcpy(&status, device->view->config[gen & 1] + offsetof(struct virtio_net_config, status), sizeof(status));
+	return device_link_up(device) == ((le16toh(status) & VIRTIO_NET_S_LINK_UP) != 0);
+}
