@@ -55,7 +55,8 @@ TOOLS := $(call program,$(SIM_MAINS) $(BENCH_MAINS))
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all programs tests test test-vm demo bench check format install uninstall clean deps help
+.PHONY: all programs tests test test-vm demo bench check format install uninstall install-dkms uninstall-dkms clean \
+	deps help
 
 all: programs
 programs: $(PROGRAMS)
@@ -69,6 +70,7 @@ help:
 	@echo "make bench           measure against the limits and the peers, into $(BUILD)/bench.json"
 	@echo "make check           format, static analysis, licences"
 	@echo "make install         DESTDIR= PREFIX="
+	@echo "make install-dkms    the kernel module's sources for dkms, into DESTDIR/usr/src"
 	@echo "make deps            install the Debian packages that all of this needs, or name them"
 
 $(BUILD)/%.o: %.c
@@ -171,6 +173,18 @@ uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/sbin/hvisor-launch $(DESTDIR)$(PREFIX)/sbin/hvisor
 	rm -rf $(DESTDIR)$(PREFIX)/libexec/hvisor-launch $(DESTDIR)$(PREFIX)/share/hvisor-launch
 	for page in docs/*.[158]; do rm -f $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/}; done
+
+# The module's sources as dkms wants them: by themselves, with what they include from common/.
+DKMS := $(DESTDIR)/usr/src/hvisor-$(VERSION)
+install-dkms:
+	install -d $(DKMS)/kmod $(DKMS)/common
+	install -m 644 kmod/*.c kmod/*.h kmod/Kbuild kmod/Makefile $(DKMS)/kmod/
+	install -m 644 $(CORE) $(CORE:.c=.h) common/core_os.h $(DKMS)/common/
+	sed 's/@VERSION@/$(VERSION)/' kmod/dkms.conf >$(DKMS)/dkms.conf
+	@echo "$(DKMS) is complete; now, as root: dkms install hvisor/$(VERSION)"
+
+uninstall-dkms:
+	rm -rf $(DKMS)
 
 clean:
 	rm -rf $(BUILD)
