@@ -15,6 +15,7 @@
 
 #define PREFIX "hvisor: "
 #define LAUNCHER "hvisor-launch"
+#define DAEMON "hvisor-virtio" /* upstream's, which scripts end by its name: pkill hvisor-virtio */
 
 enum option_code {
 	OPTION_ID = 256,
@@ -173,8 +174,14 @@ static enum action find_action(const char *noun, const char *verb, struct errors
 		errors_add(errors, "%s: what about it? See hvisor --help", noun);
 	} else {
 		near = config_nearest(verb, verbs, nverbs);
-		errors_add(errors, "%s %s: no such command%s%s%s", noun, verb,
-			   near ? "; did you mean " : "; see hvisor --help", near ? near : "", near ? "?" : "");
+		if (strcmp(noun, "virtio") == 0 && strcmp(verb, "add") == 0)
+			errors_add(errors,
+				   "virtio add: devices are not added one file after another: put them into that "
+				   "of virtio start, end it with hvisor-launch --stop, and start it anew; the "
+				   "devices that are in use go on then");
+		else
+			errors_add(errors, "%s %s: no such command%s%s%s", noun, verb,
+				   near ? "; did you mean " : "; see hvisor --help", near ? near : "", near ? "?" : "");
 	}
 	return ACTIONS;
 }
@@ -234,7 +241,7 @@ static int run_launcher(const struct arguments *arguments, char **words, int nwo
 	}
 	path[n] = 0;
 	strcpy(strrchr(path, '/') + 1, LAUNCHER);
-	argv[at++] = LAUNCHER;
+	argv[at++] = DAEMON;
 	if (arguments->hv) {
 		argv[at++] = "--hv";
 		argv[at++] = arguments->hv;

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
 
 #include "check.h"
 #include "client.h"
@@ -36,12 +38,22 @@ static int run(const struct options *options, struct errors *errors)
 	return code;
 }
 
+/* Its process is called what it was called by, whatever its file is called: "hvisor virtio start" has a reason. */
+static void take_name(const char *name)
+{
+	const char *slash = name ? strrchr(name, '/') : NULL;
+
+	if (name)
+		prctl(PR_SET_NAME, slash ? slash + 1 : name);
+}
+
 int main(int argc, char **argv)
 {
 	struct errors errors;
 	struct options options;
 	int code = LAUNCH_EXIT_OK;
 
+	take_name(argv[0]);
 	errors_init(&errors);
 	if (options_parse(&options, argc, argv, &errors) != 0) {
 		code = print_errors(&errors, LAUNCH_EXIT_USAGE);

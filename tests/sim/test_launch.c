@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -854,6 +855,74 @@ static void test_changed_configuration(void)
 	rig_finish(&rig);
 }
 
+/* Devices that are new in the file come in beside those that are in use. */
+static void test_added_device(void)
+{
+	struct rig_disk disk[2] = {{.size = 1 << 20}, {.size = 1 << 20}};
+	struct guest_blk blk[2];
+	struct rig rig;
+
+	rig_init(&rig, 16);
+	rig_config_disks(&rig, disk, 1, NULL);
+	rig_serve(&rig, 1);
+	open_disk(&rig, &blk[0], 0);
+	rig_config_disks(&rig, disk, 2, NULL);
+	CHECK_INT(rig_end_launcher(&rig, SIGTERM), 0);
+	rig_launch(&rig, NULL);
+	rig_await_starts(&rig, "blk0", 2);
+	rig_await_starts(&rig, "blk1", 1);
+	check_served(&blk[0]);
+	open_disk(&rig, &blk[1], 1);
+	check_served(&blk[1]);
+	guest_blk_close(&blk[0]);
+	guest_blk_close(&blk[1]);
+	rig_finish(&rig);
+}
+
+/*
+ * As scripts for hvisor's own tool do it: "hvisor virtio start FILE &" with paths that count from the folder it is
+ * started in, ended by the name of its process.
+ */
+static void test_virtio_start(void)
+{
+	const struct rig_disk disk = {.img = "disk0.img"};
+	char hvisor[PATH_MAX];
+	struct guest_blk blk;
+	char path[64];
+	char name[32];
+	struct rig rig;
+	FILE *file;
+
+	rig_init(&rig, 16);
+	scratch_run("truncate -s 1M disk0.img");
+	rig_config_disks(&rig, &disk, 1, NULL);
+	CHECK_INT(rig_program("hvisor", hvisor, sizeof(hvisor)), 0);
+	fflush(NULL);
+	rig.launcher = fork();
+	CHECK(rig.launcher >= 0);
+	if (rig.launcher == 0) {
+		dup2(open(rig.errors, O_WRONLY | O_CREAT | O_CLOEXEC, 0644), STDERR_FILENO);
+		execl(hvisor, "./hvisor", "--hv", rig.hv, "virtio", "start", "virtio_cfg.json", "--run", rig.run_dir,
+		      "--log-dir", rig.log_dir, NULL);
+		_exit(127);
+	}
+	rig.launcher_fd = (int)syscall(SYS_pidfd_open, rig.launcher, 0);
+	rig_await_launcher(&rig);
+	rig_await_starts(&rig, "blk0", 1);
+	open_disk(&rig, &blk, 0);
+	check_served(&blk);
+	guest_blk_close(&blk);
+	/* It is the same process, in the foreground, and called as upstream's is. */
+	snprintf(path, sizeof(path), "/proc/%d/comm", rig.launcher);
+	file = fopen(path, "re");
+	CHECK(file && fgets(name, sizeof(name), file));
+	fclose(file);
+	CHECK_STR(name, "hvisor-virtio\n");
+	CHECK_INT(rig_end_launcher(&rig, SIGTERM), 0);
+	CHECK_INT(rig_pid(&rig, "blk0"), 0);
+	rig_finish(&rig);
+}
+
 static void test_many_devices(void)
 {
 	static struct rig_disk disk[64];
@@ -905,6 +974,8 @@ int main(int argc, char **argv)
 		{"launch_log_level", test_log_level, 0},
 		{"launch_resize", test_resize, 0},
 		{"launch_changed_configuration", test_changed_configuration, 0},
+		{"launch_added_device", test_added_device, 0},
+		{"launch_virtio_start", test_virtio_start, 0},
 		{"launch_many_devices", test_many_devices, 0},
 	};
 

@@ -492,6 +492,9 @@ static void test_wrong_words(void)
 		{{"zones", "list"}, "hvisor: zones: no such command; did you mean zone?\n"},
 		{{"zone", "shutdwn"}, "hvisor: zone shutdwn: no such command; did you mean shutdown?\n"},
 		{{"virtio", "frobnicate"}, "hvisor: virtio frobnicate: no such command; see hvisor --help\n"},
+		{{"virtio", "add", "b.json"},
+		 "hvisor: virtio add: devices are not added one file after another: put "
+		 "them into that of virtio start, end it with hvisor-launch --stop, and"},
 		{{"zone", "start"},
 		 "hvisor: zone start: the zone file is missing; try: hvisor zone start zone1.json\n"},
 		{{"zone", "start", "a", "b"}, "hvisor: zone start: \"b\" is one argument too many\n"},
