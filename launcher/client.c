@@ -256,6 +256,19 @@ static int show_old_log(const struct options *options, struct errors *errors)
 	return code;
 }
 
+/* A console whose launcher is gone may be served all the same. */
+static bool has_terminal(const struct options *options)
+{
+	char *path = NULL;
+	bool has;
+
+	if (strchr(options->name, '/') || asprintf(&path, "%s/%s", options->launch.run_dir, options->name) < 0)
+		return false;
+	has = access(path, R_OK | W_OK) == 0;
+	free(path);
+	return has;
+}
+
 static int resize(const struct options *options, int fd, struct errors *errors)
 {
 	struct client_request request = {.command = "resize", .name = options->name};
@@ -291,6 +304,8 @@ static int act(const struct options *options, int fd, struct errors *errors)
 		return show_log(options, fd, errors);
 	case OPTIONS_RESIZE:
 		return resize(options, fd, errors);
+	case OPTIONS_CONSOLE:
+		return client_console(options, fd, errors);
 	case OPTIONS_RESTART:
 		return ask_only(options, fd, "restart", LIMIT_LONG_MS, errors);
 	case OPTIONS_STOP:
@@ -328,6 +343,8 @@ int client_main(const struct options *options, struct errors *errors)
 	} else {
 		if (options->action == OPTIONS_LOGS)
 			code = show_old_log(options, errors);
+		if (options->action == OPTIONS_CONSOLE && has_terminal(options))
+			code = client_console(options, -1, errors);
 		if (code != LAUNCH_EXIT_OK && errors->count == 0)
 			complain_connect(errors, options->launch.run_dir, fd);
 	}

@@ -38,4 +38,11 @@ void client_print_status(const cJSON *reply, bool detail, FILE *file);
  */
 int client_print_log(const char *path, bool follow, int fd, FILE *file, struct errors *errors);
 
+/*
+ * Is the terminal of a console until the escape byte is typed, stdin ends, the terminal goes away, or a signal ends it;
+ * the recent output comes first. The terminal that it runs on is as before when it returns. control: the connection to
+ * the launcher; -1 if none runs, which backends do not need. Returns an exit code.
+ */
+int client_console(const struct options *options, int control, struct errors *errors);
+
 #endif

@@ -235,6 +235,7 @@ static void read_text(struct config_reader *reader, const char *text, size_t len
 	config_check_all(reader);
 	config_blk_check(reader);
 	config_net_check(reader);
+	config_console_check(reader);
 }
 
 static void fill_window(struct config_window *window, const struct config_device *device)

@@ -63,6 +63,11 @@ struct config_net {
 	uint64_t rate_tx; /* from the guest */
 };
 
+struct config_console {
+	uint32_t cols; /* of its window, until somebody changes it; 1 to 1000, default 80 */
+	uint32_t rows; /* default 24 */
+};
+
 /* What to do when a backend ends by itself. */
 struct config_restart {
 	uint32_t limit; /* ends within window_s after which the device is failed; 0: never; default 10 */
@@ -88,6 +93,7 @@ struct config_device {
 	struct config_blk blk;
 	struct config_rng rng;
 	struct config_net net;
+	struct config_console console;
 };
 
 struct config_zone {

@@ -209,10 +209,10 @@ static struct config_keys keys_of(enum config_type type)
 		return gpu;
 	case CONFIG_SCMI:
 		return scmi;
+	case CONFIG_CONSOLE:
+		return config_console_keys;
 	case CONFIG_RNG:
 		return config_rng_keys;
-	case CONFIG_CONSOLE:
-		break;
 	}
 	return (struct config_keys){NULL, 0};
 }
@@ -233,6 +233,7 @@ static void init_entry(struct config_entry *entry, uint32_t zone_index, const ch
 	snprintf(entry->device.place, sizeof(entry->device.place), "%s", place);
 	config_blk_init(&entry->device.blk);
 	config_net_init(&entry->device.net);
+	config_console_init(&entry->device.console);
 }
 
 void config_read_device(struct config_reader *reader, uint32_t zone_index, const char *place, const cJSON *value)

@@ -150,5 +150,9 @@ extern const struct config_keys config_rng_keys;
 extern const struct config_keys config_net_keys;
 void config_net_init(struct config_net *net);
 void config_net_check(struct config_reader *reader);
+/* config_console.c */
+extern const struct config_keys config_console_keys;
+void config_console_init(struct config_console *console);
+void config_console_check(struct config_reader *reader);
 
 #endif

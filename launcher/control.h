@@ -45,6 +45,7 @@
  *		"tap", "bridge", "mac", "link", "rx_dropped", "tx_dropped": of net devices only: names (bridge null for
  *			none), "02:00:00:00:01:01", CONTROL_LINK_*, and frames that were lost on the way to and from the
  *			guest,
+ *		"terminal": "/dev/pts/3", null while it has none, "terminal_link": path of the link to it: of a console,
  *		"log": path of its log file,
  *		"log_level": "info",
  *		"last_exit": "signal 9 (Killed)" or "exit code 1", null if none ended yet,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The reply to "status": what the launcher, the backends and hvisor know about the devices. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -68,6 +69,19 @@ static void add_net(cJSON *object, const struct device *device)
 	add_u64(object, "tx_dropped", region ? core_load(&region->device.own[NET_OWN_TX_DROPPED]) : 0);
 }
 
+/* Where the terminal of a console is. */
+static void add_terminal(cJSON *object, const struct device *device)
+{
+	char *link = rundir_path(device->supervisor->run, device->config->name, NULL);
+	char path[64];
+	ssize_t n = link ? readlink(link, path, sizeof(path) - 1) : -1;
+
+	path[n > 0 ? n : 0] = 0;
+	add_text(object, "terminal", n > 0 ? path : NULL);
+	add_text(object, "terminal_link", link);
+	free(link);
+}
+
 static cJSON *device_status(const struct device *device)
 {
 	cJSON *object = cJSON_CreateObject();
@@ -86,6 +100,8 @@ static cJSON *device_status(const struct device *device)
 	add_hvisor(object, device);
 	if (device->config->type == CONFIG_NET)
 		add_net(object, device);
+	if (device->config->type == CONFIG_CONSOLE)
+		add_terminal(object, device);
 	add_text(object, "log", device->log.path);
 	add_text(object, "log_level", logfile_level_name(device->log_level));
 	add_text(object, "last_exit", device->last_exit[0] ? device->last_exit : NULL);

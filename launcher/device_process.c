@@ -52,6 +52,20 @@ static uint64_t process_began_ns(uint64_t start_time)
 	return since_boot - began < now ? now - (since_boot - began) : 0;
 }
 
+/* One that has lost what it kept is served all the same; its next backend begins anew. */
+static void device_adopt_kept(struct device *device)
+{
+	uint32_t i;
+
+	for (i = 0; i < device->program->type->nkept; i++) {
+		device->kept.file[i] =
+			(int)syscall(SYS_pidfd_getfd, device->child.pid_fd, BACKEND_FD_DEVICE + (int)i, 0);
+		if (device->kept.file[i] < 0)
+			device_say(device, LOG_WARNING, "descriptor %u of process %d cannot be taken over: %s",
+				   BACKEND_FD_DEVICE + i, device->child.pid, strerror(errno));
+	}
+}
+
 int device_adopt(struct device *device, bool *known)
 {
 	const struct supervisor *supervisor = device->supervisor;
@@ -76,6 +90,7 @@ int device_adopt(struct device *device, bool *known)
 	device->ready_ns = device->began_ns;
 	if (!*known)
 		return 1;
+	device_adopt_kept(device);
 	device->uid = state.uid;
 	device->restarts = state.restarts;
 	if (state.log_level <= LOG_DEBUG)
@@ -141,11 +156,15 @@ static int begin_open(struct device *device, struct beginning *b)
 {
 	const struct devtype *type = device->program->type;
 	struct errors errors;
+	int result;
 
 	errors_init(&errors);
 	if (type->prepare && type->prepare(device->config, device->supervisor->run, &errors) < 0)
 		return device_reason_errors(device, &errors);
-	if (type->open(device->config, &b->files, &errors) < 0)
+	result = type->nkept
+			 ? type->open_kept(device->config, device->supervisor->run, &device->kept, &b->files, &errors)
+			 : type->open(device->config, &b->files, &errors);
+	if (result < 0)
 		return device_reason_errors(device, &errors);
 	errors_finish(&errors);
 	return 0;

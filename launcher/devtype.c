@@ -12,6 +12,7 @@ static const struct devtype *const devtypes[] = {
 	&devtype_blk,
 	&devtype_net,
 	&devtype_rng,
+	&devtype_console,
 };
 
 const struct devtype *devtype_find(enum config_type type)

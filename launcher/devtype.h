@@ -19,6 +19,16 @@ struct devtype_start {
 	uint64_t fsize_max; /* RLIMIT_FSIZE of the backend: the size of its image, or 0 */
 };
 
+#define DEVTYPE_KEPT_MAX 2
+
+/*
+ * What outlives a backend and is given to the next one, as a terminal is: descriptors, -1 while there are none. A later
+ * launcher takes them from the backend that it adopts, where they are BACKEND_FD_DEVICE and the following.
+ */
+struct devtype_kept {
+	int file[DEVTYPE_KEPT_MAX];
+};
+
 struct devtype {
 	enum config_type type;
 	const char *program; /* "hvisor-blk" */
@@ -47,8 +57,19 @@ struct devtype {
 	void (*release)(const struct rundir *run, const struct config_device *const *keep, uint32_t n,
 			struct errors *errors);
 
-	/* Opens and locks the backing for one start. 0, or -1 after errors_add(); then nothing is held. */
+	/*
+	 * Opens and locks the backing for one start; with kept things it makes or goes on with those. 0, or -1 after
+	 * errors_add(); then nothing of out is held.
+	 */
 	int (*open)(const struct config_device *device, struct devtype_start *out, struct errors *errors);
+	int (*open_kept)(const struct config_device *device, const struct rundir *run, struct devtype_kept *kept,
+			 struct devtype_start *out, struct errors *errors);
+
+	/* How many there are: 0 for a type with open(). */
+	uint32_t nkept;
+
+	/* No backend runs, and none will: what is left in the run folder goes. NULL: nothing is. */
+	void (*close_kept)(const struct config_device *device, const struct rundir *run);
 
 	/*
 	 * The backing may have another size than config says, which the guest sees now (REGION_CONFIG_MAX bytes, not to
@@ -72,5 +93,6 @@ int devtype_start_arg(struct devtype_start *start, const char *format, ...) __at
 extern const struct devtype devtype_blk;
 extern const struct devtype devtype_rng;
 extern const struct devtype devtype_net;
+extern const struct devtype devtype_console;
 
 #endif

@@ -31,6 +31,8 @@ enum option_code {
 	OPTION_LOG_LEVEL,
 	OPTION_RESIZE,
 	OPTION_LINK,
+	OPTION_CONSOLE,
+	OPTION_ESCAPE,
 	OPTION_JSON,
 	OPTION_DAEMON,
 	OPTION_HV,
@@ -52,6 +54,8 @@ static const struct option long_options[] = {
 	{"log-level", required_argument, NULL, OPTION_LOG_LEVEL},
 	{"resize", required_argument, NULL, OPTION_RESIZE},
 	{"link", required_argument, NULL, OPTION_LINK},
+	{"console", required_argument, NULL, OPTION_CONSOLE},
+	{"escape", required_argument, NULL, OPTION_ESCAPE},
 	{"json", no_argument, NULL, OPTION_JSON},
 	{"follow", no_argument, NULL, OPTION_FOLLOW},
 	{"daemon", no_argument, NULL, OPTION_DAEMON},
@@ -79,6 +83,7 @@ struct given {
 	const char *policy_dir;
 	const char *name;
 	bool daemon;
+	bool escape;
 };
 
 void options_print_help(FILE *file)
@@ -97,6 +102,7 @@ void options_print_help(FILE *file)
 		"  --log-level NAME=LEVEL    error, warning, info or debug\n"
 		"  --resize NAME             the image has another size: tell the guest\n"
 		"  --link NAME=up|down       plug in or unplug the cable of a network device\n"
+		"  --console NAME [--escape KEY]  be the guest's terminal; Ctrl-], or the KEY given, ends it\n"
 		"  -h, --help; -V, --version\n"
 		"\n"
 		"Options\n"
@@ -215,6 +221,21 @@ static void parse_link(struct options *options, struct given *given, struct erro
 		errors_add(errors, "--link: a link is up or down, not \"%s\"", options->link);
 }
 
+/* "^]" and such, or a single character; "none". */
+static void parse_escape(struct options *options, struct errors *errors)
+{
+	char c = optarg[0] == '^' && optarg[1] ? optarg[1] : optarg[0];
+
+	if (strcmp(optarg, "none") == 0)
+		options->escape = -1;
+	else if (optarg[0] == '^' && c >= '?' && c <= '~' && !optarg[2])
+		options->escape = c == '?' ? 0x7f : c & 0x1f;
+	else if (c > ' ' && c <= '~' && !optarg[1])
+		options->escape = c;
+	else
+		errors_add(errors, "--escape: is \"%s\"; must be a key such as ^] (for Ctrl-]), or none", optarg);
+}
+
 static void parse_option(struct options *options, struct given *given, int code, struct errors *errors)
 {
 	switch (code) {
@@ -250,6 +271,14 @@ static void parse_option(struct options *options, struct given *given, int code,
 	case OPTION_LINK:
 		set_action(options, given, OPTIONS_LINK, "--link", errors);
 		parse_link(options, given, errors);
+		break;
+	case OPTION_CONSOLE:
+		set_action(options, given, OPTIONS_CONSOLE, "--console", errors);
+		given->name = optarg;
+		break;
+	case OPTION_ESCAPE:
+		parse_escape(options, errors);
+		given->escape = true;
 		break;
 	case OPTION_HELP:
 		set_action(options, given, OPTIONS_HELP, "--help", errors);
@@ -306,6 +335,8 @@ static void check_arguments(struct options *options, struct given *given, int ar
 		errors_add(errors, "--json does not go with %s, only with --status and --check", action);
 	if (options->follow && options->action != OPTIONS_LOGS)
 		errors_add(errors, "-f does not go with %s, only with --logs", action);
+	if (given->escape && options->action != OPTIONS_CONSOLE)
+		errors_add(errors, "--escape does not go with %s, only with --console", action);
 	if (takes_file && optind < argc)
 		options->config = argv[optind++];
 	else if (takes_name && optind < argc)
@@ -421,7 +452,7 @@ int options_parse(struct options *options, int argc, char **argv, struct errors 
 	size_t before = errors->count;
 	int code;
 
-	*options = (struct options){.launch.uid_base = LAUNCH_UID_BASE};
+	*options = (struct options){.launch.uid_base = LAUNCH_UID_BASE, .escape = OPTIONS_ESCAPE};
 	opterr = 0;
 	optind = 0;
 	while ((code = getopt_long(argc, argv, ":fhvV", long_options, NULL)) != -1) {

@@ -19,9 +19,12 @@ enum options_action {
 	OPTIONS_LOG_LEVEL,
 	OPTIONS_RESIZE,
 	OPTIONS_LINK,
+	OPTIONS_CONSOLE,
 	OPTIONS_HELP,
 	OPTIONS_VERSION,
 };
+
+#define OPTIONS_ESCAPE 0x1d /* Ctrl-] */
 
 struct options {
 	enum options_action action;
@@ -30,6 +33,7 @@ struct options {
 	const char *name; /* the device; NULL: not given, allowed for OPTIONS_STATUS and OPTIONS_STOP */
 	const char *level; /* of OPTIONS_LOG_LEVEL */
 	const char *link; /* of OPTIONS_LINK: CONTROL_LINK_* */
+	int escape; /* of OPTIONS_CONSOLE: the byte that ends it, -1 none */
 	bool json;
 	bool follow;
 	char *owned[5]; /* strings that launch points to */

@@ -18,7 +18,7 @@ char *rundir_path(const struct rundir *dir, const char *name, const char *suffix
 {
 	char *path;
 
-	return asprintf(&path, "%s/%s.%s", dir->path, name, suffix) < 0 ? NULL : path;
+	return asprintf(&path, "%s/%s%s%s", dir->path, name, suffix ? "." : "", suffix ? suffix : "") < 0 ? NULL : path;
 }
 
 int rundir_make(const char *path, mode_t mode)
@@ -63,7 +63,7 @@ static int rundir_lock(struct rundir *dir, struct errors *errors)
 	char path[4096];
 	char pid[32];
 
-	snprintf(path, sizeof(path), "%s/lock", dir->path);
+	snprintf(path, sizeof(path), "%s/" RUNDIR_LOCK, dir->path);
 	dir->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (dir->lock_fd < 0) {
 		errors_add(errors, "cannot open %s: %s", path, strerror(errno));

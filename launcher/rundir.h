@@ -2,11 +2,13 @@
 /*
  * The run folder: what one launcher keeps another one out with, and what a new one needs in order to find what its
  * predecessor left running.
- *	lock		held (OFD lock) as long as the launcher lives; its pid is in it
+ *	lock		(RUNDIR_LOCK) held (OFD lock) as long as the launcher lives; its pid is in it
  *	control.sock	launcher/control.h
  *	NAME.state	of each device: which process serves it
  *	NAME.log.fifo	of each device: the backend's log pipe
  *	TAP.tap		of each network interface that was made or changed: launcher/tap_record.h
+ *	NAME		of each console: a link to its terminal
+ *	NAME.console	of each console: common/console.h
  */
 #ifndef HVISOR_RUNDIR_H
 #define HVISOR_RUNDIR_H
@@ -16,6 +18,8 @@
 #include <sys/types.h>
 
 #include "errors.h"
+
+#define RUNDIR_LOCK "lock"
 
 struct rundir {
 	char *path;
@@ -42,7 +46,7 @@ int rundir_open(struct rundir *dir, const char *path, struct errors *errors);
 void rundir_name_owner(struct rundir *dir);
 void rundir_close(struct rundir *dir);
 
-/* path/name.suffix, to be freed; NULL: no memory. */
+/* path/name.suffix, or path/name for a suffix of NULL; to be freed; NULL: no memory. */
 char *rundir_path(const struct rundir *dir, const char *name, const char *suffix);
 
 /* Makes a folder and those above it. 0 or -errno. */

@@ -72,6 +72,7 @@ struct device {
 	uint64_t ready_ns; /* 0: not ready yet */
 	struct loop_source exit;
 	struct loop_source ready;
+	struct devtype_kept kept;
 
 	/* Supervision. */
 	struct loop_timer timer; /* of the state: start, stop and back-off */

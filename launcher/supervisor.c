@@ -62,6 +62,7 @@ static int device_init(struct supervisor *supervisor, struct device *device, con
 		.log_level = (enum log_level)config->log_level,
 		.log.fd = -1,
 		.child = {.pid_fd = -1, .report_fd = -1},
+		.kept = {.file = {-1, -1}},
 	};
 	device_supervise(device);
 	if (!type) {

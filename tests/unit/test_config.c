@@ -294,9 +294,12 @@ static void check_upstream(const struct config *config)
 	CHECK_INT(config->zone[0].id, 1);
 	CHECK_INT(config->zone[0].nmemory, 2);
 	CHECK(config->zone[0].memory[1].size == 0x1fc000000);
-	CHECK_INT(config->ndevices, 1);
+	CHECK_INT(config->ndevices, 2);
 	CHECK_STR(config->device[0].name, "blk0");
 	CHECK_INT(config->device[0].irq, 0x41);
+	CHECK_STR(config->device[1].name, "console0");
+	CHECK_INT(config->device[1].console.cols, 80);
+	CHECK_INT(config->device[1].console.rows, 24);
 	CHECK_INT(config->nskipped, config->skipped.count);
 }
 
@@ -308,10 +311,9 @@ static void test_upstream_form(void)
 	write_json("{'zones': [{'id': 1, " UPSTREAM_MEMORY ", 'devices': [" UPSTREAM_DEVICES "]}]}");
 	read_good(&config);
 	check_upstream(&config);
-	CHECK_INT(config.nskipped, 3);
+	CHECK_INT(config.nskipped, 2);
 	CHECK_STR(config.skipped.line[0], "scmi0 (zones[0].devices[0]): devices of type scmi are not served yet");
-	CHECK_STR(config.skipped.line[1], "console0 (zones[0].devices[2]): devices of type console are not served yet");
-	CHECK_STR(config.skipped.line[2], "gpu0 (zones[0].devices[4]): devices of type gpu are not served yet");
+	CHECK_STR(config.skipped.line[1], "gpu0 (zones[0].devices[4]): devices of type gpu are not served yet");
 	config_finish(&config);
 	/* A single zone may be the whole file, and be named by zone_id. */
 	write_json("{'zone_id': 1, " UPSTREAM_MEMORY ", 'devices': [" UPSTREAM_DEVICES "], 'log_files': 1}");
@@ -544,9 +546,15 @@ static void test_device_keys(void)
 	is_refused(ZONE("{'type': 'blkk', " WINDOW ", 'imgg': 1}"), DEVICE
 		   ".type: is \"blkk\"; must be \"blk\", \"net\", \"console\", \"rng\", \"gpu\" or \"scmi\"; did you "
 		   "mean \"blk\"?\n" DEVICE ".imgg: is not a key of devices; did you mean \"img\"?\n");
-	is_refused(ZONE("{'type': 'console', " WINDOW ", 'img': 'a.img'}"), DEVICE
-		   ".img: is not a key of console devices; the keys are type, addr, len, irq, status, name, poll_us, "
-		   "log_level, restart_limit, restart_window_s, restart_delay_ms, restart_delay_max_ms\n");
+	is_refused(
+		ZONE("{'type': 'console', " WINDOW ", 'img': 'a.img'}"), DEVICE
+		".img: is not a key of console devices; the keys are type, addr, len, irq, status, name, poll_us, "
+		"log_level, restart_limit, restart_window_s, restart_delay_ms, restart_delay_max_ms, columns, rows\n");
+	is_refused(ZONE("{'type': 'console', " WINDOW ", 'columns': 0, 'rows': 1001}"),
+		   DEVICE ".columns: is 0; must be a number from 1 to 1000\n" DEVICE
+			  ".rows: is 1001; must be a number from 1 to 1000\n");
+	is_refused(ZONE("{'type': 'console', " WINDOW ", 'name': 'lock'}"),
+		   DEVICE ".name: is \"lock\", which the run folder has a file of; a console needs another one\n");
 	device_is_refused("'readonly': 'true'", DEVICE ".readonly: is \"true\"; must be true or false\n");
 	device_is_refused("'readonyl': true",
 			  DEVICE ".readonyl: is not a key of blk devices; did you mean \"readonly\"?\n");
@@ -944,7 +952,7 @@ static void test_manual(void)
 			nkeys++;
 		}
 	}
-	CHECK_INT(nkeys, 4 + 4 + 3 + 32);
+	CHECK_INT(nkeys, 4 + 4 + 3 + 34);
 	free(text);
 }
 

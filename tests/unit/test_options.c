@@ -69,6 +69,12 @@ static void test_all_complaints(void)
 	LAUNCHER_RUN(&run, "--link", "net0");
 	CHECK_INT(run.code, 2);
 	CHECK_HAS(run.err, "--link: is \"net0\"; must be NAME=up or NAME=down, such as net0=down\n");
+	LAUNCHER_RUN(&run, "--console", "console0", "--escape", "ab");
+	CHECK_INT(run.code, 2);
+	CHECK_HAS(run.err, "--escape: is \"ab\"; must be a key such as ^] (for Ctrl-]), or none\n");
+	LAUNCHER_RUN(&run, "--status", "--escape", "^a");
+	CHECK_INT(run.code, 2);
+	CHECK_HAS(run.err, "--escape does not go with --status, only with --console\n");
 	LAUNCHER_RUN(&run, "--link", "net0=off");
 	CHECK_INT(run.code, 2);
 	CHECK_HAS(run.err, "--link: a link is up or down, not \"off\"\n");
