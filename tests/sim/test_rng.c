@@ -426,14 +426,18 @@ static int is_asleep(void *arg)
 	return core_load(&f->backend.region->doorbell.sleeping) != 0;
 }
 
+/* A kick may be left over from before it slept; one that wakes by itself does so again and again. */
 static void check_idle(struct fixture *f)
 {
 	uint64_t before;
+	uint32_t tries = 0;
 
-	CHECK(test_wait(is_asleep, f, 5000));
-	before = turns(f);
-	poll(NULL, 0, 300);
-	CHECK_INT(turns(f), before);
+	do {
+		CHECK(tries++ < 5);
+		CHECK(test_wait(is_asleep, f, 5000));
+		before = turns(f);
+		poll(NULL, 0, 300);
+	} while (turns(f) != before);
 }
 
 /* Nobody asks: not one turn of its loop, with a limit and without. */
@@ -582,7 +586,8 @@ static void test_kill(void)
 
 	set_up(&f, 0);
 	CHECK_INT(pthread_create(&thread, NULL, load_run, &load), 0);
-	for (i = 0; i < 40; i++) {
+	/* Until one was killed in the middle of a request, too. */
+	for (i = 0; i < 40 || core_load(&f.backend.region->device.resubmitted) == 0; i++) {
 		struct timespec pause = {.tv_nsec = (long)test_random_below(3000000)};
 
 		nanosleep(&pause, NULL);
@@ -592,7 +597,6 @@ static void test_kill(void)
 	atomic_store(&load.enough, true);
 	CHECK_INT(pthread_join(thread, NULL), 0);
 	CHECK(load.answers >= 48);
-	CHECK(core_load(&f.backend.region->device.resubmitted) > 0);
 	CHECK_INT(core_load(&f.backend.region->device.errors), 0);
 	tear_down(&f);
 }
