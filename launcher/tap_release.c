@@ -47,6 +47,7 @@ static int reset(const char *name, const struct link *link, const struct tap_rec
 {
 	int size = VNET_HDR_SIZE;
 	int fd = tap_fd_open();
+	int off = 0;
 	int error;
 
 	if (fd < 0)
@@ -56,7 +57,8 @@ static int reset(const char *name, const struct link *link, const struct tap_rec
 					     IFF_TAP | (record->was_packet_info ? 0 : IFF_NO_PI) |
 						     (record->was_vnet_hdr ? IFF_VNET_HDR : 0) |
 						     (link->multi_queue ? IFF_MULTI_QUEUE : 0));
-	if (error == 0 && (ioctl(fd, TUNSETOFFLOAD, 0) < 0 || ioctl(fd, TUNSETVNETHDRSZ, &size) < 0))
+	if (error == 0 && (ioctl(fd, TUNSETOFFLOAD, 0) < 0 || ioctl(fd, TUNSETVNETHDRSZ, &size) < 0 ||
+			   ioctl(fd, TUNSETVNETLE, &off) < 0))
 		error = -errno;
 	close(fd);
 	return error;
