@@ -55,6 +55,37 @@ static void try_memory(int hv)
 	expect(ioctl(hv, HVISOR_ZONE_SET, &zone), EADDRINUSE, "another zone's memory");
 }
 
+/* The beginning of a zone's configuration, as hvisor has it (its src/config.rs). */
+struct config {
+	uint32_t zone;
+	uint64_t cpus;
+	uint32_t nregions;
+	struct {
+		uint32_t type; /* 0 RAM, 1 I/O */
+		uint64_t physical;
+		uint64_t virtual;
+		uint64_t size;
+	} region[64];
+};
+
+static int start(int hv, uint32_t nregions, uint32_t type, uint64_t physical, uint64_t size)
+{
+	struct config config = {.zone = 5, .nregions = nregions, .region = {{type, physical, 0x40000000, size}}};
+	struct hvisor_zone_start start = {.zone = 5, .size = sizeof(config), .config = (uintptr_t)&config};
+
+	return ioctl(hv, HVISOR_ZONE_START, &start);
+}
+
+/* The command looks at the zone's memory first; here is who does not ask it. */
+static void try_start(int hv)
+{
+	expect(start(hv, 1, 0, ROOT_RAM, 0x100000), EPERM, "a zone in root's own memory");
+	expect(start(hv, 1, 1, ROOT_RAM, 0x1000), EPERM, "root's own memory as I/O of a zone");
+	expect(start(hv, 1, 0, MEMORY_BASE, MEMORY_SIZE + 0x1000), EPERM, "a zone that reaches into root's own memory");
+	expect(start(hv, 1, 0, MEMORY_BASE, 0), EINVAL, "a region without a size");
+	expect(start(hv, 65, 0, MEMORY_BASE, 0x1000), EINVAL, "too many regions");
+}
+
 /* Whoever is not privileged cannot open the device, whatever its mode says. */
 static void try_open(void)
 {
@@ -116,6 +147,7 @@ int main(int argc, char **argv)
 	}
 	signal(SIGBUS, on_fault);
 	try_memory(hv);
+	try_start(hv);
 	try_open();
 	device.base = strtoull(argv[1], NULL, 0);
 	device.irq = (uint32_t)strtoul(argv[2], NULL, 0);

@@ -33,6 +33,7 @@ test_wrong_zone_files_are_refused() {
 	refused 's/zone1-image/no-such-image/' "cannot be opened" || return
 	refused 's/"kernel_filepath": "zone1-image"/"kernel_filepath": "zone1.dtb"/' "is a device tree" || return
 	refused 's/"size": "0x30000000"/"size": "0x30001000"/' "is root Linux's own memory" || return
+	must_fail "is root Linux's own memory" hvisor zone check $work/wrong.json || return
 	refused 's/"dtb_filepath": "zone1.dtb"/"dtb_filepath": "zone1_linux.json"/' "is no device tree" || return
 	refused 's/0xa003c00/0xa003d00/' "a driver that looks there stops the zone" || return
 	refused 's/\[75, 76, 78\]/[75, 76]/' "its interrupt is 78" || return
