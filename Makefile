@@ -55,7 +55,7 @@ TOOLS := $(call program,$(SIM_MAINS) $(BENCH_MAINS))
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all programs tests test test-vm demo bench check format install uninstall install-dkms uninstall-dkms clean \
+.PHONY: all programs tests test test-vm demo demo-sim bench check format install uninstall install-dkms uninstall-dkms clean \
 	deps help
 
 all: programs
@@ -66,7 +66,8 @@ help:
 	@echo "make                 build the programs into $(BUILD)/"
 	@echo "make test            build and run all tests        (make test ONLY=name: those whose name has it)"
 	@echo "make test-vm         of them, those that boot Linux above a hypervisor in QEMU"
-	@echo "make demo            a guest's disk served, its backend killed in the middle"
+	@echo "make demo            boot all of it in QEMU, and get the guest's shell (DEMO=script: watch it being used)"
+	@echo "make demo-sim        a guest's disk served, without QEMU: its backend is killed in the middle"
 	@echo "make bench           measure against the limits and the peers, into $(BUILD)/bench.json"
 	@echo "make check           format, static analysis, licences"
 	@echo "make install         DESTDIR= PREFIX="
@@ -144,6 +145,11 @@ test-vm:
 	@./tests/run $(if $(ONLY),--only $(ONLY)) tests/vm/test
 
 demo:
+	@./tests/install-packages build test cross vm
+	@./tests/vm/build
+	@./examples/qemu-aarch64/demo $(DEMO)
+
+demo-sim:
 	@./tests/install-packages
 	@$(MAKE) --no-print-directory tests
 	@./tests/sim/demo

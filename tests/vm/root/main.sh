@@ -132,7 +132,7 @@ test_registers_hammered_beside_io() {
 
 test_unload_refused_while_a_zone_runs() {
 	kill -KILL "$(launcher_pid)"
-	pid=$(pidof hvisor-blk)
+	pid="$(pidof hvisor-blk) $(pidof hvisor-console)"
 	wait_for 10 launcher_is_gone || wrong "the launcher lives" || return
 	kill -KILL $pid
 	wait_for 10 backend_is_gone || wrong "the backend lives" || return
@@ -142,7 +142,7 @@ test_unload_refused_while_a_zone_runs() {
 }
 
 backend_is_gone() {
-	! pidof hvisor-blk >/dev/null
+	! pidof hvisor-blk >/dev/null && ! pidof hvisor-console >/dev/null
 }
 
 test_guest_kernel_is_well() {
