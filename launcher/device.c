@@ -218,13 +218,10 @@ void device_fail(struct device *device, bool fail)
 void device_finish(struct device *device)
 {
 	struct supervisor *supervisor = device->supervisor;
-	const struct devtype *type = device->program ? device->program->type : NULL;
 	uint32_t i;
 	int fd;
 
 	loop_clear_timer(supervisor->loop, &device->timer);
-	if (type && type->close_kept && device->child.pid == 0)
-		type->close_kept(device->config, supervisor->run);
 	for (i = 0; i < DEVTYPE_KEPT_MAX; i++) {
 		if (device->kept.file[i] >= 0)
 			close(device->kept.file[i]);

@@ -96,6 +96,8 @@ static void launch_changed(struct supervisor *supervisor, void *arg)
 	control_changed(&launch->control);
 	if (!supervisor->ending || !stopped)
 		return;
+	/* Before anybody is told. */
+	supervisor_release(supervisor);
 	control_answer(&launch->control);
 	launch->loop.ended = true;
 }
@@ -278,8 +280,6 @@ static enum launch_exit launch_run(struct launch *launch)
 	if (error)
 		logfile_say(&launch->log, LOG_ERROR, "epoll: %s", strerror(-error));
 	launch->supervisor.changed = NULL;
-	if (launch->supervisor.ending)
-		supervisor_release(&launch->supervisor);
 	return error ? LAUNCH_EXIT_FAILED : LAUNCH_EXIT_OK;
 }
 

@@ -192,6 +192,14 @@ void supervisor_release(struct supervisor *supervisor)
 		if (!supervisor->ending && supervisor->device[i].state != DEVICE_STOPPED)
 			keep[n++] = supervisor->device[i].config;
 	}
+	for (i = 0; i < supervisor->ndevices; i++) {
+		const struct device *device = &supervisor->device[i];
+
+		type = device->program ? device->program->type : NULL;
+		if (type && type->close_kept && device->child.pid == 0 &&
+		    (supervisor->ending || device->state == DEVICE_STOPPED))
+			type->close_kept(device->config, supervisor->run);
+	}
 	for (i = 0; keep && (type = devtype_number(i)); i++) {
 		if (type->release)
 			type->release(supervisor->run, keep, n, &errors);

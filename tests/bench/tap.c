@@ -163,7 +163,7 @@ static uint8_t *buffers_make(size_t bytes)
 	return at == MAP_FAILED ? NULL : at;
 }
 
-static double write_frames(int fd, const struct tap_frame *frame, uint64_t end)
+static double write_frames(int fd, const struct tap_frame *frame, uint64_t ns)
 {
 	size_t len = sizeof(struct virtio_net_hdr_v1) + frame->len;
 	uint8_t *buffers = buffers_make(TAP_BUFFERS * sizeof(frame->bytes));
@@ -176,7 +176,7 @@ static double write_frames(int fd, const struct tap_frame *frame, uint64_t end)
 	for (done = 0; done < TAP_BUFFERS; done++)
 		memcpy(buffers + done * sizeof(frame->bytes), frame->bytes, len);
 	begin = load_now_ns();
-	for (now = begin, done = 0; now < end; now = load_now_ns(), done++) {
+	for (now = begin, done = 0; now < begin + ns; now = load_now_ns(), done++) {
 		iov.iov_base = buffers + done % TAP_BUFFERS * sizeof(frame->bytes);
 		if (writev(fd, &iov, 1) != (ssize_t)iov.iov_len)
 			return tap_fail("writing to the tap");
@@ -185,19 +185,18 @@ static double write_frames(int fd, const struct tap_frame *frame, uint64_t end)
 }
 
 /* What is left of another load does not count. */
-static double read_frames(int fd, const struct tap_frame *frame, uint64_t end)
+static double read_frames(int fd, const struct tap_frame *frame, uint64_t ns)
 {
 	size_t len = sizeof(struct virtio_net_hdr_v1) + frame->len;
 	uint8_t *buffers = buffers_make(TAP_READ_BYTES + sizeof(frame->bytes));
 	struct iovec iov = {buffers, sizeof(frame->bytes)};
-	uint64_t begin = load_now_ns();
-	uint64_t now = begin;
+	uint64_t begin, now;
 	uint64_t done = 0;
 	ssize_t n;
 
 	if (!buffers)
 		return -1;
-	for (; now < end; now = load_now_ns()) {
+	for (begin = now = load_now_ns(); now < begin + ns; now = load_now_ns()) {
 		iov.iov_base = buffers + done % (TAP_READ_BYTES / len) * len;
 		n = readv(fd, &iov, 1);
 		if (n < 0)
@@ -211,7 +210,6 @@ static double read_frames(int fd, const struct tap_frame *frame, uint64_t end)
 static pid_t loop_fork(double (*loop)(int, const struct tap_frame *, uint64_t), int fd, const struct tap_frame *frame,
 		       double seconds, int cpu, int result[2])
 {
-	uint64_t end = load_now_ns() + (uint64_t)(seconds * 1e9);
 	cpu_set_t driver;
 	double rate;
 	pid_t pid;
@@ -225,7 +223,7 @@ static pid_t loop_fork(double (*loop)(int, const struct tap_frame *, uint64_t), 
 	pid = fork();
 	if (pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		rate = loop(fd, frame, end);
+		rate = loop(fd, frame, (uint64_t)(seconds * 1e9));
 		_exit(write(result[1], &rate, sizeof(rate)) != sizeof(rate));
 	}
 	sched_setaffinity(0, sizeof(driver), &driver);

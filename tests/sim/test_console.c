@@ -191,16 +191,28 @@ static void test_slow(void)
 	end(&f);
 }
 
-/* Nobody reads and nobody takes, so in the end everything is full on both ways, and the backend rests. */
+/* Nobody reads and nobody takes, so in the end everything is full on both ways, and the backend sleeps. */
 static int is_stuck(void *arg)
 {
 	struct fixture *f = arg;
 	struct region_device before, after;
+	char path[64], line[256] = "";
+	const char *state;
+	FILE *file;
 
 	rig_counters(&f->rig, "console0", &before);
 	usleep(10000);
+	snprintf(path, sizeof(path), "/proc/%d/stat", rig_pid(&f->rig, "console0"));
+	file = fopen(path, "re");
+	if (!file)
+		return 0;
+	if (!fgets(line, sizeof(line), file))
+		line[0] = 0;
+	fclose(file);
+	/* proc(5): the state stands behind the name in brackets; one that is to run is not asleep. */
+	state = strrchr(line, ')');
 	rig_counters(&f->rig, "console0", &after);
-	return before.heartbeat == after.heartbeat;
+	return state && state[2] == 'S' && before.heartbeat == after.heartbeat;
 }
 
 /* With chains in hand of which a part is through; within a write or read of the terminal see common/console.h. */

@@ -40,8 +40,8 @@ root_rested() {
 # With nothing to do for a guest root does nothing: there is no timer that looks after it.
 test_root_rests_with_its_guest() {
 	# Meanwhile the guest does not look for another command either.
-	mail_send 'sleep 12'
-	wait_for 11 root_rested || wrong "root is kept busy: $before, then $(root_work)" || return
+	mail_send 'sync; sleep 16'
+	wait_for 15 root_rested || wrong "root is kept busy: $before, then $(root_work)" || return
 	mail_result 30
 }
 
