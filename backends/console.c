@@ -196,15 +196,21 @@ static bool tx_send(struct backend *b)
 	uint64_t at = file->out_sent % CONSOLE_OUTPUT_SIZE;
 	ssize_t n;
 
-	if (left == 0)
+	if (left == 0 || (file->attached && console->full))
 		return false;
+	/*
+	 * The news may not have been taken yet. A terminal that was left takes bytes all the same, and would give them
+	 * to whoever opens it next; and whoever has opened it gets what is said from then on.
+	 */
+	if (terminal_is_left())
+		detach(console);
+	else if (!file->attached)
+		attach(b);
 	if (!file->attached) {
 		/* Nobody is there: it stays among the recent output. */
 		core_store_release(&file->out_sent, file->out_end);
 		return true;
 	}
-	if (console->full)
-		return false;
 	n = write(CONSOLE_FD_TERMINAL, file->output + at, least(left, CONSOLE_OUTPUT_SIZE - at));
 	if (n > 0)
 		core_store_release(&file->out_sent, file->out_sent + (uint64_t)n);
