@@ -163,6 +163,8 @@ static int signals_begin(struct session *session)
 {
 	sigset_t set;
 
+	/* The end of stdout's reader ends the session by its error. */
+	signal(SIGPIPE, SIG_IGN);
 	sigemptyset(&set);
 	sigaddset(&set, SIGWINCH);
 	sigaddset(&set, SIGTERM);
