@@ -5,7 +5,8 @@
  * here while a backend is restarted.
  *
  * Who writes what:
- *   head, driver    the register model alone. It keeps a private copy of everything it needs, never reads these
+ *   head, driver, config_writes
+ *                   the register model alone. It keeps a private copy of everything it needs, never reads these
  *                   back, and writes them anew for each new backend (vmmio_attach()).
  *   doorbell, irq   both sides, by atomic read-modify-write.
  *   device, config  the backend. The model stores bytes of config which the driver may write; it stores 0 into
@@ -23,7 +24,7 @@
 #include "core_os.h"
 
 #define REGION_MAGIC 0x51525648u /* "HVRQ" */
-#define REGION_VERSION 2u
+#define REGION_VERSION 3u
 
 #define REGION_PAGE 4096u
 #define REGION_QUEUES_MAX 64u
@@ -76,6 +77,24 @@ struct region_driver {
 	core_u32 resets; /* how many resets were done: state that a driver made belongs to one number of these */
 	core_u32 pad[11];
 	struct region_queue queue[REGION_QUEUES_MAX];
+};
+
+/*
+ * The driver's writes to config, in their order, for a backend to which each of them means something: config itself
+ * keeps only the last. Write number n is at n modulo the size, so the last REGION_CONFIG_WRITES of them are there.
+ */
+#define REGION_CONFIG_WRITES 256u
+
+struct region_config_write {
+	core_u16 offset; /* as the driver wrote: not necessarily all, or any, of it is a byte that it may write */
+	core_u16 size; /* 1, 2, 4 or 8 bytes */
+	core_u32 value; /* of 8 bytes the lower half */
+};
+
+struct region_config_writes {
+	core_u32 count; /* grows, also over resets; stored last, with release */
+	core_u32 pad;
+	struct region_config_write write[REGION_CONFIG_WRITES];
 };
 
 struct region_doorbell {
@@ -139,7 +158,8 @@ struct queue_region {
 	core_u8 config[2][REGION_CONFIG_MAX];
 	struct region_state state;
 	struct region_driver driver; /* at REGION_PAGE, 4160 bytes */
-	core_u8 pad2[4032];
+	struct region_config_writes config_writes;
+	core_u8 pad2[1976];
 	/* the journals follow, at REGION_JOURNALS */
 };
 
@@ -149,6 +169,7 @@ CORE_ASSERT(sizeof(struct region_head) == 64);
 CORE_ASSERT(sizeof(struct region_queue) == 64);
 CORE_ASSERT(sizeof(struct region_device) == 256);
 CORE_ASSERT(sizeof(struct region_state) == 3072);
+CORE_ASSERT(sizeof(struct region_config_writes) == 2056);
 CORE_ASSERT(offsetof(struct queue_region, driver) == REGION_PAGE);
 CORE_ASSERT(sizeof(struct queue_region) == REGION_JOURNALS);
 

@@ -260,6 +260,7 @@ void vmmio_attach(struct vmmio_dev *dev)
 		if (dev->queue[q].ready)
 			ready |= 1ull << q;
 	}
+	core_store(&dev->region->config_writes.count, dev->config_writes);
 	core_store(&dev->region->device.quiesce_ack, dev->quiesce_seq);
 	vmmio_publish_status(dev);
 	core_or64(&dev->region->doorbell.queues, ready);
@@ -403,6 +404,17 @@ core_u32 vmmio_read(struct vmmio_dev *dev, core_u64 offset, core_u32 size, core_
 
 /* Writes */
 
+static void vmmio_note_config_write(struct vmmio_dev *dev, core_u64 first, core_u32 size, core_u64 value)
+{
+	struct region_config_writes *writes = &dev->region->config_writes;
+	struct region_config_write *write = &writes->write[dev->config_writes % REGION_CONFIG_WRITES];
+
+	core_store(&write->offset, (core_u16)first);
+	core_store(&write->size, (core_u16)size);
+	core_store(&write->value, (core_u32)value);
+	core_store_release(&writes->count, ++dev->config_writes);
+}
+
 static core_u32 vmmio_write_config(struct vmmio_dev *dev, core_u64 first, core_u32 size, core_u64 value)
 {
 	bool written = false;
@@ -419,6 +431,7 @@ static core_u32 vmmio_write_config(struct vmmio_dev *dev, core_u64 first, core_u
 		return 0;
 	}
 	dev->config_written = true;
+	vmmio_note_config_write(dev, first, size, value);
 	return vmmio_ring(dev->region, REGION_EV_CONFIG);
 }
 

@@ -110,6 +110,7 @@ struct vmmio_dev {
 	core_u64 driver_features;
 	core_u32 quiesce_seq;
 	core_u32 resets; /* that are done */
+	core_u32 config_writes; /* of the driver */
 	core_u32 held_cpus; /* bit n: CPU n waits for quiescence */
 	core_u8 config_initial[REGION_CONFIG_MAX]; /* what a reset puts back into the bytes which the driver may write
 						    */

@@ -113,7 +113,7 @@ static void test_region_is_checked(void)
 	check_args(rig, args, BACKEND_EXIT_CONFIG, "not whole");
 	rig->region->head.nqueues = ECHO_QUEUES;
 	rig->region->head.version = 9;
-	check_args(rig, args, BACKEND_EXIT_CONFIG, "not of version 2");
+	check_args(rig, args, BACKEND_EXIT_CONFIG, "not of version 3");
 	close(rig->region_fd);
 	rig->region_fd = -1;
 	check_args(rig, args, BACKEND_EXIT_FAILED, "mapping the queue region: Bad file descriptor");

@@ -97,7 +97,7 @@ static void test_open_finds_what_init_laid_out(void)
 		config[i] = (core_u8)(i + 1);
 	region_init(region, &usual, config);
 	CHECK_INT(region->head.magic, 0x51525648);
-	CHECK_INT(region->head.version, 2);
+	CHECK_INT(region->head.version, 3);
 	CHECK_MEM(region->config[0], config, sizeof(config));
 	CHECK_MEM(region->config[1], config, sizeof(config));
 	CHECK_INT(region->config[0][60], 0);
