@@ -22,7 +22,7 @@
 #include "region.h"
 #include "virtqueue.h"
 
-#define BACKEND_POLLFDS_MAX 16
+#define BACKEND_POLLFDS_MAX 24
 
 /* Exit codes, for the launcher: a configuration error is not worth a restart. */
 enum backend_exit {

@@ -15,9 +15,9 @@ enum backend_fd {
 	BACKEND_FD_MEMORY = 7, /* MEMORY: the zone's memory, mapped at start, then closed */
 	BACKEND_FD_READY = 8, /* READY: pipe; one byte is written and it is closed when the device is served */
 	BACKEND_FD_POLICY = 9, /* POLICY: memfd with the seccomp program, closed when that is loaded */
-	BACKEND_FD_DEVICE = 10, /* DEVICE to DEVICE7: the backing: image, tap, terminal */
-	BACKEND_FD_RING = 18, /* RING: io_uring, made by the backend itself */
-	BACKEND_FD_END = 20,
+	BACKEND_FD_DEVICE = 10, /* DEVICE to DEVICE19: the backing: image, tap, terminal */
+	BACKEND_FD_RING = 30, /* RING: io_uring, made by the backend itself */
+	BACKEND_FD_END = 32,
 };
 
 #endif

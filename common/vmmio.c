@@ -412,7 +412,8 @@ static void vmmio_note_config_write(struct vmmio_dev *dev, core_u64 first, core_
 	core_store(&write->offset, (core_u16)first);
 	core_store(&write->size, (core_u16)size);
 	core_store(&write->value, (core_u32)value);
-	core_store_release(&writes->count, ++dev->config_writes);
+	dev->config_writes++;
+	core_store_release(&writes->count, dev->config_writes);
 }
 
 static core_u32 vmmio_write_config(struct vmmio_dev *dev, core_u64 first, core_u32 size, core_u64 value)

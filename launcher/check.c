@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <linux/virtio_blk.h>
 #include <linux/virtio_config.h>
+#include <linux/virtio_console.h>
 #include <linux/virtio_net.h>
 #include <linux/virtio_ring.h>
 #include <stddef.h>
@@ -68,6 +69,12 @@ static const struct feature net_features[] = {
 	{63, "SPEED_DUPLEX"},
 };
 
+static const struct feature console_features[] = {
+	{VIRTIO_CONSOLE_F_SIZE, "SIZE"},
+	{VIRTIO_CONSOLE_F_MULTIPORT, "MULTIPORT"},
+	{VIRTIO_CONSOLE_F_EMERG_WRITE, "EMERG_WRITE"},
+};
+
 static const struct feature common_features[] = {
 	{VIRTIO_RING_F_INDIRECT_DESC, "INDIRECT_DESC"},
 	{VIRTIO_RING_F_EVENT_IDX, "EVENT_IDX"},
@@ -107,6 +114,8 @@ static const char *name_of_bit(const struct plan *plan, unsigned int bit, char b
 		name = feature_name(blk_features, sizeof(blk_features) / sizeof(blk_features[0]), bit);
 	if (!name && plan->device->type == CONFIG_NET)
 		name = feature_name(net_features, sizeof(net_features) / sizeof(net_features[0]), bit);
+	if (!name && plan->device->type == CONFIG_CONSOLE)
+		name = feature_name(console_features, sizeof(console_features) / sizeof(console_features[0]), bit);
 	if (name)
 		return name;
 	snprintf(buffer, 16, "bit %u", bit);
@@ -199,6 +208,21 @@ static void print_net(const struct plan *plan, FILE *file)
 	print_rate("rate tx", net->rate_tx, file);
 }
 
+static void print_console(const struct plan *plan, FILE *file)
+{
+	const struct config_console *console = &plan->device->console;
+	uint32_t i;
+
+	fprintf(file, "  window     %u columns, %u rows\n", console->cols, console->rows);
+	for (i = 0; i < console->nports; i++) {
+		const struct config_port *port = &console->port[i];
+
+		fprintf(file, "  port %-5u %s%s%s%s%s%s\n", i, config_endpoint_name(port->endpoint),
+			port->path[0] ? " " : "", port->path, port->name[0] ? ", named " : "", port->name,
+			port->output_log ? ", output logged" : "");
+	}
+}
+
 static void print_plan(const struct plan *plan, FILE *file)
 {
 	const struct config_device *device = plan->device;
@@ -218,6 +242,8 @@ static void print_plan(const struct plan *plan, FILE *file)
 		print_rng(plan, file);
 	if (device->type == CONFIG_NET)
 		print_net(plan, file);
+	if (device->type == CONFIG_CONSOLE)
+		print_console(plan, file);
 	fprintf(file, "  queues     %u of %u\n", plan->add.nqueues, plan->add.queue_size_max);
 	fprintf(file, "  polling    %s\n", poll_word(device, buffer));
 	fprintf(file, "  features  ");
@@ -270,6 +296,29 @@ static void net_json(cJSON *object, const struct config_net *net)
 	cJSON_AddNumberToObject(object, "rate_tx", (double)net->rate_tx);
 }
 
+static void console_json(cJSON *object, const struct config_console *console)
+{
+	cJSON *ports;
+	uint32_t i;
+
+	cJSON_AddNumberToObject(object, "columns", console->cols);
+	cJSON_AddNumberToObject(object, "rows", console->rows);
+	ports = cJSON_AddArrayToObject(object, "ports");
+	for (i = 0; i < console->nports; i++) {
+		const struct config_port *port = &console->port[i];
+		cJSON *item = cJSON_CreateObject();
+
+		cJSON_AddItemToObject(item, "name",
+				      port->name[0] ? cJSON_CreateString(port->name) : cJSON_CreateNull());
+		cJSON_AddStringToObject(item, "backend", config_endpoint_name(port->endpoint));
+		cJSON_AddItemToObject(item, "path",
+				      port->path[0] ? cJSON_CreateString(port->path) : cJSON_CreateNull());
+		cJSON_AddBoolToObject(item, "console", port->console);
+		cJSON_AddBoolToObject(item, "output_log", port->output_log);
+		cJSON_AddItemToArray(ports, item);
+	}
+}
+
 static cJSON *plan_json(const struct plan *plan)
 {
 	const struct config_device *device = plan->device;
@@ -298,6 +347,8 @@ static cJSON *plan_json(const struct plan *plan)
 		cJSON_AddNumberToObject(object, "rate", (double)device->rng.rate);
 	if (device->type == CONFIG_NET)
 		net_json(object, &device->net);
+	if (device->type == CONFIG_CONSOLE)
+		console_json(object, &device->console);
 	cJSON_AddNumberToObject(object, "queues", plan->add.nqueues);
 	cJSON_AddNumberToObject(object, "queue_size", plan->add.queue_size_max);
 	if (device->poll_us == CONFIG_POLL_ADAPTIVE)

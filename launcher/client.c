@@ -13,6 +13,7 @@
 #include "check.h"
 #include "control.h"
 #include "human.h"
+#include "rundir.h"
 #include "utf8.h"
 
 #define LIMIT_QUICK_MS 10000 /* what the launcher answers at once */
@@ -77,8 +78,49 @@ static int64_t now_ms(void)
 	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
-/* One line into text of size bytes, as a string without the newline. 0, or -errno: -ECONNRESET for an end before it. */
-static int receive_line(int fd, char *text, size_t size, int limit_ms)
+/* Of a message, the descriptor that came with it, which *passed gets; others are closed. */
+static void take_descriptors(struct msghdr *message, int *passed)
+{
+	struct cmsghdr *header;
+	int fd;
+
+	for (header = CMSG_FIRSTHDR(message); header; header = CMSG_NXTHDR(message, header)) {
+		if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS ||
+		    header->cmsg_len != CMSG_LEN(sizeof(fd)))
+			continue;
+		memcpy(&fd, CMSG_DATA(header), sizeof(fd));
+		if (*passed >= 0)
+			close(fd);
+		else
+			*passed = fd;
+	}
+}
+
+static ssize_t receive_some(int fd, char *text, size_t size, int *passed)
+{
+	union {
+		struct cmsghdr header;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} control;
+	struct iovec iov = {text, size};
+	struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
+	ssize_t n;
+
+	if (!passed)
+		return recv(fd, text, size, MSG_DONTWAIT);
+	message.msg_control = &control;
+	message.msg_controllen = sizeof(control);
+	n = recvmsg(fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	if (n >= 0)
+		take_descriptors(&message, passed);
+	return n;
+}
+
+/*
+ * One line into text of size bytes, as a string without the newline, and what comes with it into *passed if that is not
+ * NULL. 0, or -errno: -ECONNRESET for an end before it.
+ */
+static int receive_line(int fd, char *text, size_t size, int limit_ms, int *passed)
 {
 	int64_t end = now_ms() + limit_ms;
 	size_t at = 0;
@@ -93,7 +135,7 @@ static int receive_line(int fd, char *text, size_t size, int limit_ms)
 			return -ETIMEDOUT;
 		if (poll(&pfd, 1, (int)left) < 0 && errno != EINTR)
 			return -errno;
-		n = recv(fd, text + at, size - 1 - at, MSG_DONTWAIT);
+		n = receive_some(fd, text + at, size - 1 - at, passed);
 		if (n == 0)
 			return -ECONNRESET;
 		if (n < 0 && errno != EAGAIN && errno != EINTR)
@@ -163,12 +205,18 @@ static void clean(cJSON *item)
 
 cJSON *client_ask(int fd, const struct client_request *request, int limit_ms, struct errors *errors)
 {
+	return client_ask_descriptor(fd, request, limit_ms, NULL, errors);
+}
+
+cJSON *client_ask_descriptor(int fd, const struct client_request *request, int limit_ms, int *passed,
+			     struct errors *errors)
+{
 	char *text = malloc(CONTROL_REPLY_MAX + 1);
 	cJSON *reply = NULL;
 	int error = text ? send_request(fd, request) : -ENOMEM;
 
 	if (!error)
-		error = receive_line(fd, text, CONTROL_REPLY_MAX + 1, limit_ms);
+		error = receive_line(fd, text, CONTROL_REPLY_MAX + 1, limit_ms, passed);
 	if (error) {
 		complain_io(errors, request->command, error, limit_ms);
 		goto out;
@@ -257,14 +305,12 @@ static int show_old_log(const struct options *options, struct errors *errors)
 }
 
 /* A console whose launcher is gone may be served all the same. */
-static bool has_terminal(const struct options *options)
+static bool has_endpoint(const struct options *options)
 {
-	char *path = NULL;
-	bool has;
+	const struct rundir run = {.path = (char *)(uintptr_t)options->launch.run_dir, .lock_fd = -1};
+	char *path = strchr(options->name, '/') ? NULL : rundir_path(&run, options->name, NULL);
+	bool has = path && access(path, R_OK | W_OK) == 0;
 
-	if (strchr(options->name, '/') || asprintf(&path, "%s/%s", options->launch.run_dir, options->name) < 0)
-		return false;
-	has = access(path, R_OK | W_OK) == 0;
 	free(path);
 	return has;
 }
@@ -343,7 +389,7 @@ int client_main(const struct options *options, struct errors *errors)
 	} else {
 		if (options->action == OPTIONS_LOGS)
 			code = show_old_log(options, errors);
-		if (options->action == OPTIONS_CONSOLE && has_terminal(options))
+		if (options->action == OPTIONS_CONSOLE && has_endpoint(options))
 			code = client_console(options, -1, errors);
 		if (code != LAUNCH_EXIT_OK && errors->count == 0)
 			complain_connect(errors, options->launch.run_dir, fd);

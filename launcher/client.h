@@ -29,6 +29,10 @@ struct client_request {
  */
 cJSON *client_ask(int fd, const struct client_request *request, int limit_ms, struct errors *errors);
 
+/* The same; *passed, -1 before, gets the descriptor that comes with the reply, if there is one. */
+cJSON *client_ask_descriptor(int fd, const struct client_request *request, int limit_ms, int *passed,
+			     struct errors *errors);
+
 /* The reply to status as a table; with one device in it and detail, all that is known of it. */
 void client_print_status(const cJSON *reply, bool detail, FILE *file);
 
@@ -39,9 +43,10 @@ void client_print_status(const cJSON *reply, bool detail, FILE *file);
 int client_print_log(const char *path, bool follow, int fd, FILE *file, struct errors *errors);
 
 /*
- * Is the terminal of a console until the escape byte is typed, stdin ends, the terminal goes away, or a signal ends it;
- * the recent output comes first. The terminal that it runs on is as before when it returns. control: the connection to
- * the launcher; -1 if none runs, which backends do not need. Returns an exit code.
+ * Is the terminal of a console until the escape byte is typed, stdin ends, the console's end goes away, or a signal
+ * ends it (which then ends this process); the recent output comes first. The terminal that it runs on is as before when
+ * it returns. control: the connection to the launcher; -1 if none runs, which backends do not need: then there is no
+ * recent output. Returns an exit code.
  */
 int client_console(const struct options *options, int control, struct errors *errors);
 

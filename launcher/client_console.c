@@ -4,10 +4,15 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
@@ -16,62 +21,58 @@
 #include "common/console.h"
 #include "rundir.h"
 
-#define ATTACH_LIMIT_MS 1000 /* for the backend to see that we have opened the terminal */
+#define ATTACH_LIMIT_MS 1000 /* for the backend to see that we have come */
+#define DISCARD_TRIES 1000
 #define LIMIT_MS 10000
 #define CHUNK 4096
 
 /* Where the poll()ed descriptors stand. */
 enum end {
 	END_SIGNAL,
-	END_TERMINAL,
+	END_CONSOLE,
 	END_STDIN,
+	END_STDOUT,
 	ENDS,
+};
+
+/* Bytes on their way. */
+struct flow {
+	uint8_t *bytes;
+	size_t at;
+	size_t len;
 };
 
 struct session {
 	const struct options *options;
-	char *terminal; /* path of the link in the run folder */
-	char *file; /* path of NAME.console */
-	int fd; /* the console's terminal */
-	int file_fd; /* -1: there is no recent output */
+	char *path; /* of the terminal or socket */
+	uint32_t port;
+	int fd; /* of it */
+	int memory_fd; /* -1: there is no recent output */
 	int signal_fd;
+	int out_fd; /* what standard output is, but never blocking */
 	bool raw; /* own terminal: it was changed, and was like this */
 	struct termios before;
-	char input[CHUNK]; /* for the guest, not written yet */
-	size_t input_at;
-	size_t input_len;
-	bool escaped; /* the rest of input is to be written, and then it is over */
+	struct flow output; /* to out_fd */
+	struct flow input; /* to fd */
+	bool leaving; /* the rest of input is to be written, and then it is over */
+	bool gone; /* the console's end has gone: the rest of output is to be written */
 	int signal; /* that ended it, 0 none */
+	uint8_t input_bytes[CHUNK];
+	uint8_t output_bytes[CHUNK];
 };
 
-static bool write_all(int fd, const uint8_t *bytes, size_t len)
+/* Recent output */
+
+/* The positions of the port as they are now; false if the memory is none of this version. */
+static bool memory_look(const struct session *session, struct console_stream *stream)
 {
-	while (len > 0) {
-		ssize_t n = write(fd, bytes, len);
+	struct console_memory memory;
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0 && errno == EAGAIN) {
-			struct pollfd pfd = {.fd = fd, .events = POLLOUT};
-
-			poll(&pfd, 1, -1);
-			continue;
-		}
-		if (n <= 0)
-			return false;
-		bytes += n;
-		len -= (size_t)n;
-	}
+	if (session->memory_fd < 0 || pread(session->memory_fd, &memory, sizeof(memory), 0) != sizeof(memory) ||
+	    memory.magic != CONSOLE_MAGIC || memory.version != CONSOLE_VERSION || session->port >= memory.nports)
+		return false;
+	*stream = memory.stream[session->port];
 	return true;
-}
-
-/* The numbers of the file as they are now; false if it is none of this version. */
-static bool file_look(const struct session *session, struct console_file *file)
-{
-	const size_t size = offsetof(struct console_file, output);
-
-	return session->file_fd >= 0 && pread(session->file_fd, file, size, 0) == (ssize_t)size &&
-	       file->magic == CONSOLE_MAGIC && file->version == CONSOLE_VERSION;
 }
 
 static void pause_ms(long ms)
@@ -81,56 +82,94 @@ static void pause_ms(long ms)
 	nanosleep(&ts, NULL);
 }
 
-/*
- * Up to which position the recent output is not coming through the terminal: what the backend had given away before it
- * saw that we have opened it. With somebody else there too, it goes to either of us.
- */
-static uint64_t recent_end(const struct session *session, bool was_attached, struct console_file *file)
+/* Until the backend has seen that we have come: from then on, output comes to us too. */
+static bool await_attached(const struct session *session, struct console_stream *stream)
 {
 	int ms;
 
-	for (ms = 0; ms < ATTACH_LIMIT_MS && file_look(session, file) && !file->attached; ms++)
+	for (ms = 0; ms < ATTACH_LIMIT_MS; ms++) {
+		if (!memory_look(session, stream) || stream->attached)
+			return stream->attached;
 		pause_ms(1);
-	return was_attached || !file->attached ? file->out_sent : file->attached_at;
-}
-
-/* Numbers and bytes are a backend's: no more than a buffer full is shown, whatever they say. */
-static void show_recent(const struct session *session, bool was_attached)
-{
-	struct console_file *file = malloc(sizeof(*file));
-	uint64_t oldest, end, at;
-
-	if (file && file_look(session, file)) {
-		end = recent_end(session, was_attached, file);
-		if (pread(session->file_fd, file, sizeof(*file), 0) == sizeof(*file)) {
-			struct console_file *now = file;
-			uint64_t out_end = now->out_end;
-
-			oldest = out_end > CONSOLE_OUTPUT_SIZE ? out_end - CONSOLE_OUTPUT_SIZE : 0;
-			for (at = oldest; at < end && at - oldest < CONSOLE_OUTPUT_SIZE;) {
-				uint64_t n = CONSOLE_OUTPUT_SIZE - at % CONSOLE_OUTPUT_SIZE;
-
-				n = n < end - at ? n : end - at;
-				if (!write_all(STDOUT_FILENO, now->output + at % CONSOLE_OUTPUT_SIZE, n))
-					break;
-				at += n;
-			}
-		}
 	}
-	free(file);
+	return false;
 }
 
-/* Tells the guest of the size of our window; the backend looks whenever the terminal is closed. */
+/* Throws away what waits in the terminal. */
+static void discard(const struct session *session)
+{
+	uint8_t bytes[CHUNK];
+
+	while (read(session->fd, bytes, sizeof(bytes)) > 0)
+		;
+}
+
+/*
+ * Up to which position the recent output does not come by itself. What waits in a terminal, perhaps since another
+ * reader has left, is thrown away, since it is recent output too: if nothing was sent while it was found empty, what
+ * comes begins there. A connection has nothing of before.
+ */
+static uint64_t recent_end(const struct session *session, struct console_stream *stream)
+{
+	struct console_stream before;
+	int tries;
+
+	if (!await_attached(session, stream))
+		return stream->out_sent;
+	if (!isatty(session->fd))
+		return stream->attached_at;
+	for (tries = 0; tries < DISCARD_TRIES; tries++) {
+		before = *stream;
+		discard(session);
+		if (!memory_look(session, stream) || stream->out_sent == before.out_sent)
+			break;
+	}
+	return stream->out_sent;
+}
+
+/*
+ * Numbers and bytes are a backend's: no more than a buffer full is shown, whatever they say. The positions are looked
+ * at again behind the bytes: what was used anew meanwhile is left out.
+ */
+static void take_recent(struct session *session)
+{
+	struct console_stream stream = {0};
+	uint64_t base = console_output_at(session->port);
+	uint8_t *ring = malloc(CONSOLE_OUTPUT_SIZE);
+	uint8_t *bytes = malloc(CONSOLE_OUTPUT_SIZE);
+	uint64_t oldest, end, at;
+	size_t n = 0;
+
+	if (!ring || !bytes || !memory_look(session, &stream))
+		goto out;
+	end = recent_end(session, &stream);
+	if (pread(session->memory_fd, ring, CONSOLE_OUTPUT_SIZE, (off_t)base) != CONSOLE_OUTPUT_SIZE ||
+	    !memory_look(session, &stream))
+		goto out;
+	/* As much as may come in between is kept apart from what is shown. */
+	oldest = stream.out_end > CONSOLE_PENDING_MAX ? stream.out_end - CONSOLE_PENDING_MAX : 0;
+	for (at = oldest; at < end && n < CONSOLE_OUTPUT_SIZE; at++)
+		bytes[n++] = ring[at % CONSOLE_OUTPUT_SIZE];
+	session->output = (struct flow){.bytes = bytes, .len = n};
+	bytes = NULL;
+out:
+	free(ring);
+	free(bytes);
+}
+
+/* The terminal that we run on */
+
+/* Tells the guest of the size of our window; the backend looks whenever the terminal is closed, too. */
 static void pass_window(const struct session *session)
 {
 	struct winsize size;
 	int fd;
 
-	if (ioctl(STDIN_FILENO, TIOCGWINSZ, &size) < 0 || size.ws_col == 0 || size.ws_row == 0)
+	if (!isatty(session->fd) || ioctl(STDIN_FILENO, TIOCGWINSZ, &size) < 0 || size.ws_col == 0 || size.ws_row == 0)
 		return;
 	if (ioctl(session->fd, TIOCSWINSZ, &size) < 0)
 		return;
-	fd = open(session->terminal, O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
+	fd = open(session->path, O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
 	if (fd >= 0)
 		close(fd);
 }
@@ -145,35 +184,41 @@ static int raw_begin(struct session *session)
 		return -errno;
 	raw = session->before;
 	cfmakeraw(&raw);
-	if (tcsetattr(STDIN_FILENO, TCSADRAIN, &raw) < 0)
-		return -errno;
 	session->raw = true;
-	return 0;
+	return tcsetattr(STDIN_FILENO, TCSANOW, &raw) < 0 ? -errno : 0;
 }
 
+/* At once: a terminal that takes no output may never drain. */
 static void raw_end(struct session *session)
 {
 	if (session->raw)
-		tcsetattr(STDIN_FILENO, TCSADRAIN, &session->before);
+		tcsetattr(STDIN_FILENO, TCSANOW, &session->before);
 	session->raw = false;
 }
 
 /* What ends us is taken from a descriptor, so that our terminal is as before whatever comes. */
 static int signals_begin(struct session *session)
 {
+	static const int ending[] = {SIGTERM, SIGHUP, SIGINT, SIGQUIT, SIGWINCH};
 	sigset_t set;
+	size_t i;
 
 	/* The end of stdout's reader ends the session by its error. */
 	signal(SIGPIPE, SIG_IGN);
 	sigemptyset(&set);
-	sigaddset(&set, SIGWINCH);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGHUP);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGQUIT);
+	for (i = 0; i < sizeof(ending) / sizeof(ending[0]); i++)
+		sigaddset(&set, ending[i]);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	session->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	return session->signal_fd < 0 ? -errno : 0;
+}
+
+/* A terminal or pipe is opened anew, so that whoever shares it with us finds it as before; a file does not block. */
+static void output_begin(struct session *session)
+{
+	session->out_fd = open("/proc/self/fd/1", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC | O_APPEND);
+	if (session->out_fd < 0)
+		session->out_fd = dup(STDOUT_FILENO);
 }
 
 /* False: it is over. */
@@ -191,168 +236,276 @@ static bool handle_signal(struct session *session)
 	return true;
 }
 
-static bool handle_output(struct session *session)
-{
-	uint8_t bytes[CHUNK];
-	ssize_t n = read(session->fd, bytes, sizeof(bytes));
+/* The flows */
 
-	if (n < 0)
-		return errno == EAGAIN || errno == EINTR;
-	return n > 0 && write_all(STDOUT_FILENO, bytes, (size_t)n);
+static bool flow_waits(const struct flow *flow)
+{
+	return flow->at < flow->len;
 }
 
-static bool handle_stdin(struct session *session)
+/* False: nobody takes it any more. */
+static bool flow_write(struct flow *flow, int fd)
 {
-	ssize_t n = read(STDIN_FILENO, session->input, sizeof(session->input));
-	char *escape;
+	ssize_t n = write(fd, flow->bytes + flow->at, flow->len - flow->at);
 
 	if (n < 0)
 		return errno == EAGAIN || errno == EINTR;
-	session->input_at = 0;
-	session->input_len = (size_t)n;
-	escape = session->options->escape >= 0 ? memchr(session->input, session->options->escape, (size_t)n) : NULL;
+	flow->at += (size_t)n;
+	return true;
+}
+
+static void handle_output(struct session *session)
+{
+	ssize_t n = read(session->fd, session->output_bytes, sizeof(session->output_bytes));
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0) {
+		session->gone = true;
+		return;
+	}
+	if (session->output.bytes != session->output_bytes)
+		free(session->output.bytes);
+	session->output = (struct flow){.bytes = session->output_bytes, .len = (size_t)n};
+}
+
+static void handle_stdin(struct session *session)
+{
+	ssize_t n = read(STDIN_FILENO, session->input_bytes, sizeof(session->input_bytes));
+	uint8_t *escape;
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	session->input = (struct flow){.bytes = session->input_bytes, .len = n > 0 ? (size_t)n : 0};
+	escape = session->options->escape >= 0
+			 ? memchr(session->input_bytes, session->options->escape, session->input.len)
+			 : NULL;
 	if (escape)
-		session->input_len = (size_t)(escape - session->input);
-	session->escaped = n == 0 || escape;
-	return true;
+		session->input.len = (size_t)(escape - session->input_bytes);
+	session->leaving = n <= 0 || escape;
 }
 
-static bool write_input(struct session *session)
+static bool session_goes_on(const struct session *session)
 {
-	ssize_t n = write(session->fd, session->input + session->input_at, session->input_len - session->input_at);
-
-	if (n < 0)
-		return errno == EAGAIN || errno == EINTR;
-	session->input_at += (size_t)n;
-	return true;
+	if (session->gone)
+		return flow_waits(&session->output);
+	return !session->leaving || flow_waits(&session->input);
 }
 
 static void session_run(struct session *session)
 {
-	bool goes_on = true;
+	bool good = true;
 
-	while (goes_on && !(session->escaped && session->input_at == session->input_len)) {
-		bool full = session->input_at < session->input_len;
+	while (good && session_goes_on(session)) {
+		bool in = flow_waits(&session->input);
+		bool out = flow_waits(&session->output);
 		struct pollfd fds[ENDS] = {
 			[END_SIGNAL] = {.fd = session->signal_fd, .events = POLLIN},
-			[END_TERMINAL] = {.fd = session->fd, .events = (short)(POLLIN | (full ? POLLOUT : 0))},
-			[END_STDIN] = {.fd = full ? -1 : STDIN_FILENO, .events = POLLIN},
+			[END_CONSOLE] = {.fd = session->gone || (out && !in) ? -1 : session->fd,
+					 .events = (short)((out ? 0 : POLLIN) | (in ? POLLOUT : 0))},
+			[END_STDIN] = {.fd = in || session->leaving ? -1 : STDIN_FILENO, .events = POLLIN},
+			[END_STDOUT] = {.fd = out ? session->out_fd : -1, .events = POLLOUT},
 		};
 
 		if (poll(fds, ENDS, -1) < 0 && errno != EINTR)
 			break;
 		if (fds[END_SIGNAL].revents)
-			goes_on = handle_signal(session);
-		if (goes_on && (fds[END_TERMINAL].revents & POLLOUT))
-			goes_on = write_input(session);
-		if (goes_on && (fds[END_TERMINAL].revents & (POLLIN | POLLHUP | POLLERR)))
-			goes_on = handle_output(session);
-		if (goes_on && fds[END_STDIN].revents)
-			goes_on = handle_stdin(session);
+			good = handle_signal(session);
+		if (good && fds[END_STDOUT].revents)
+			good = flow_write(&session->output, session->out_fd);
+		if (good && (fds[END_CONSOLE].revents & POLLOUT))
+			session->gone = !flow_write(&session->input, session->fd);
+		if (good && !out && (fds[END_CONSOLE].revents & (POLLIN | POLLHUP | POLLERR)))
+			handle_output(session);
+		if (good && fds[END_STDIN].revents)
+			handle_stdin(session);
 	}
 }
 
-static int session_open(struct session *session, struct errors *errors)
+/* Beginning and end */
+
+static const char *escape_name(int escape, char buffer[16])
+{
+	if (escape < 0)
+		return "none: only a signal ends this";
+	if (escape == 0x7f)
+		return "the delete key";
+	if (escape < ' ')
+		snprintf(buffer, 16, "Ctrl-%c", escape + '@');
+	else
+		snprintf(buffer, 16, "%c", escape);
+	return buffer;
+}
+
+static int complain(const struct session *session, struct errors *errors, const char *what, int error)
+{
+	errors_add(errors, "%s: %s: %s", session->options->name, what, strerror(error));
+	return -1;
+}
+
+static int open_terminal(struct session *session, struct errors *errors)
+{
+	session->fd = open(session->path, O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
+	if (session->fd < 0)
+		return complain(session, errors, session->path, errno);
+	if (!isatty(session->fd)) {
+		errors_add(errors, "%s: %s is no terminal", session->options->name, session->path);
+		return -1;
+	}
+	/* As other programs for terminals do, so that two do not share what is said. */
+	if (flock(session->fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK) {
+		errors_add(errors, "%s: another program is attached to %s; leave it first", session->options->name,
+			   session->path);
+		return -1;
+	}
+	return 0;
+}
+
+static int open_socket(struct session *session, bool taken, struct errors *errors)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+	if (taken) {
+		errors_add(errors, "%s: somebody is connected to %s, which takes one client at a time",
+			   session->options->name, session->path);
+		return -1;
+	}
+	if (strlen(session->path) >= sizeof(address.sun_path))
+		return complain(session, errors, session->path, ENAMETOOLONG);
+	strcpy(address.sun_path, session->path);
+	session->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (session->fd < 0 || connect(session->fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+		return complain(session, errors, session->path, errno);
+	return fcntl(session->fd, F_SETFL, O_NONBLOCK) < 0 ? complain(session, errors, session->path, errno) : 0;
+}
+
+/* The endpoint, by what it is. */
+static int open_endpoint(struct session *session, bool taken, struct errors *errors)
+{
+	struct stat st;
+
+	if (stat(session->path, &st) < 0)
+		return complain(session, errors, session->path, errno);
+	if (S_ISSOCK(st.st_mode))
+		return open_socket(session, taken, errors);
+	if (!S_ISREG(st.st_mode))
+		return open_terminal(session, errors);
+	errors_add(errors, "%s: its output goes into the file %s; nobody can be attached to it", session->options->name,
+		   session->path);
+	return -1;
+}
+
+/* Of the launcher: where the endpoint is, and the memory with the recent output. */
+static int ask_launcher(struct session *session, int control, struct errors *errors)
+{
+	const struct client_request request = {.command = "console", .name = session->options->name};
+	cJSON *reply = client_ask_descriptor(control, &request, LIMIT_MS, &session->memory_fd, errors);
+	const char *path = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(reply, "path"));
+	const cJSON *port = cJSON_GetObjectItemCaseSensitive(reply, "port");
+	int result = reply ? 0 : -1;
+
+	if (reply && !path) {
+		errors_add(errors, "%s: has no terminal yet", session->options->name);
+		result = -1;
+	}
+	session->path = path ? strdup(path) : NULL;
+	session->port = cJSON_IsNumber(port) ? (uint32_t)port->valueint : 0;
+	if (path && !session->path)
+		result = complain(session, errors, "its path", ENOMEM);
+	cJSON_Delete(reply);
+	return result;
+}
+
+static int ask_run_dir(struct session *session, struct errors *errors)
 {
 	const struct rundir run = {.path = (char *)(uintptr_t)session->options->launch.run_dir, .lock_fd = -1};
-	const char *name = session->options->name;
-	struct console_file file = {0};
-	bool was_attached;
+	char *link = rundir_path(&run, session->options->name, NULL);
+
+	session->path = link ? realpath(link, NULL) : NULL;
+	if (!session->path)
+		complain(session, errors, link ? link : "its path", link ? errno : ENOMEM);
+	free(link);
+	return session->path ? 0 : -1;
+}
+
+static int session_open(struct session *session, int control, struct errors *errors)
+{
+	struct console_stream stream = {0};
+	char key[16];
 	int error;
 
-	session->terminal = rundir_path(&run, name, NULL);
-	session->file = rundir_path(&run, name, "console");
-	if (!session->terminal || !session->file) {
-		errors_add(errors, "%s: no memory", name);
+	if ((control >= 0 ? ask_launcher(session, control, errors) : ask_run_dir(session, errors)) < 0)
 		return -1;
-	}
-	session->file_fd = open(session->file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	was_attached = file_look(session, &file) && file.attached;
-	session->fd = open(session->terminal, O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
-	if (session->fd < 0 || !isatty(session->fd)) {
-		errors_add(errors, "%s: its terminal %s: %s", name, session->terminal, strerror(errno));
+	memory_look(session, &stream);
+	if (open_endpoint(session, stream.attached, errors) < 0)
 		return -1;
-	}
+	output_begin(session);
 	error = signals_begin(session);
 	if (!error && isatty(STDIN_FILENO))
-		fprintf(stderr, "%s is the console of a zone; the key to leave it is %s.\r\n", name,
-			session->options->escape == OPTIONS_ESCAPE ? "Ctrl-]"
-			: session->options->escape < 0             ? "none: only a signal ends this"
-								   : "the one of --escape");
+		fprintf(stderr, "%s is the console of a zone; the key to leave it is %s.\r\n", session->options->name,
+			escape_name(session->options->escape, key));
+	if (control < 0)
+		fprintf(stderr, "%s: no hvisor-launch runs, so its recent output is not at hand.\r\n",
+			session->options->name);
+	else if (stream.attached)
+		fprintf(stderr, "%s: another program has %s open too; what the guest says goes to either.\r\n",
+			session->options->name, session->path);
 	if (!error)
 		error = raw_begin(session);
-	if (error) {
-		errors_add(errors, "%s: this terminal: %s", name, strerror(-error));
-		return -1;
-	}
-	show_recent(session, was_attached);
+	if (error)
+		return complain(session, errors, "this terminal", -error);
+	take_recent(session);
 	pass_window(session);
 	return 0;
 }
 
 static void session_close(struct session *session)
 {
+	const int fds[] = {session->fd, session->memory_fd, session->signal_fd, session->out_fd};
+	size_t i;
+
 	raw_end(session);
-	if (session->fd >= 0)
-		close(session->fd);
-	if (session->file_fd >= 0)
-		close(session->file_fd);
-	if (session->signal_fd >= 0)
-		close(session->signal_fd);
-	free(session->terminal);
-	free(session->file);
+	for (i = 0; i < sizeof(fds) / sizeof(fds[0]); i++) {
+		if (fds[i] >= 0)
+			close(fds[i]);
+	}
+	if (session->output.bytes != session->output_bytes)
+		free(session->output.bytes);
+	free(session->path);
 }
 
-/* Is the device one that has a terminal? Asked of the launcher if it is there; else the run folder tells. */
-static int check_device(const struct options *options, int control, struct errors *errors)
+/* As if it had not been caught: whoever waits for us is told. */
+static void end_by_signal(int number)
 {
-	const struct client_request request = {.command = "status", .name = options->name};
-	cJSON *reply;
-	const cJSON *device;
-	int result = 0;
+	sigset_t set;
 
-	if (control < 0)
-		return 0;
-	reply = client_ask(control, &request, LIMIT_MS, errors);
-	device = cJSON_GetArrayItem(cJSON_GetObjectItemCaseSensitive(reply, "devices"), 0);
-	if (!reply) {
-		result = -1;
-	} else if (!cJSON_GetObjectItemCaseSensitive(device, "terminal_link")) {
-		errors_add(errors, "%s: is no console, but a %s device", options->name,
-			   cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(device, "type")));
-		result = -1;
-	} else if (!cJSON_IsString(cJSON_GetObjectItemCaseSensitive(device, "terminal"))) {
-		errors_add(errors, "%s: has no terminal yet; it is %s", options->name,
-			   cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(device, "state")));
-		result = -1;
-	}
-	cJSON_Delete(reply);
-	return result;
+	signal(number, SIG_DFL);
+	raise(number);
+	sigemptyset(&set);
+	sigaddset(&set, number);
+	sigprocmask(SIG_UNBLOCK, &set, NULL);
 }
 
 int client_console(const struct options *options, int control, struct errors *errors)
 {
-	struct session session = {.options = options, .fd = -1, .file_fd = -1, .signal_fd = -1};
+	static struct session session;
 	int code = LAUNCH_EXIT_FAILED;
+	bool raw;
 
-	if (check_device(options, control, errors) < 0)
-		return code;
-	if (session_open(&session, errors) == 0) {
+	session = (struct session){.options = options, .fd = -1, .memory_fd = -1, .signal_fd = -1, .out_fd = -1};
+	if (session_open(&session, control, errors) == 0) {
 		session_run(&session);
 		code = LAUNCH_EXIT_OK;
 	}
-	if (session.raw)
-		fprintf(stderr, "\r\n");
+	raw = session.raw;
 	session_close(&session);
-	/* As if it had not been caught: whoever waits for us is told. */
-	if (session.signal) {
-		sigset_t set;
-
-		signal(session.signal, SIG_DFL);
-		raise(session.signal);
-		sigemptyset(&set);
-		sigaddset(&set, session.signal);
-		sigprocmask(SIG_UNBLOCK, &set, NULL);
+	if (raw && !session.signal)
+		fprintf(stderr, "\n");
+	if (session.gone) {
+		errors_add(errors, "%s: its backend or launcher has ended it", options->name);
+		code = LAUNCH_EXIT_FAILED;
 	}
+	if (session.signal)
+		end_by_signal(session.signal);
 	return code;
 }

@@ -154,6 +154,23 @@ static void print_links(const cJSON *devices, FILE *file)
 	}
 }
 
+/* Where the consoles are to be found. */
+static void print_ports(const cJSON *device, FILE *file)
+{
+	const cJSON *port;
+
+	cJSON_ArrayForEach(port, cJSON_GetObjectItemCaseSensitive(device, "ports"))
+	{
+		fprintf(file, "%-18s %s %s%s%s", text_of(port, "label"), text_of(port, "backend"),
+			text_of(port, "path"),
+			cJSON_IsString(cJSON_GetObjectItemCaseSensitive(port, "name")) ? ", named " : "",
+			cJSON_IsString(cJSON_GetObjectItemCaseSensitive(port, "name")) ? text_of(port, "name") : "");
+		if (cJSON_IsString(cJSON_GetObjectItemCaseSensitive(port, "output_log")))
+			fprintf(file, ", logged in %s", text_of(port, "output_log"));
+		fputc('\n', file);
+	}
+}
+
 static void print_list(const cJSON *array, const char *prefix, const char *separator, FILE *file)
 {
 	const cJSON *item;
@@ -216,6 +233,7 @@ static void print_detail(const cJSON *device, FILE *file)
 		else if (cJSON_IsNull(field))
 			fprintf(file, "%-18s -\n", field->string);
 	}
+	print_ports(device, file);
 }
 
 void client_print_status(const cJSON *reply, bool detail, FILE *file)
@@ -223,6 +241,7 @@ void client_print_status(const cJSON *reply, bool detail, FILE *file)
 	const cJSON *launcher = cJSON_GetObjectItemCaseSensitive(reply, "launcher");
 	const cJSON *devices = cJSON_GetObjectItemCaseSensitive(reply, "devices");
 	const char *seccomp = text_of(launcher, "seccomp");
+	const cJSON *device;
 
 	if (detail) {
 		print_detail(cJSON_GetArrayItem(devices, 0), file);
@@ -232,6 +251,10 @@ void client_print_status(const cJSON *reply, bool detail, FILE *file)
 	print_table(devices, file);
 	print_reasons(devices, file);
 	print_links(devices, file);
+	cJSON_ArrayForEach(device, devices)
+	{
+		print_ports(device, file);
+	}
 	print_list(cJSON_GetObjectItemCaseSensitive(launcher, "skipped"), "left out: ", "\nleft out: ", file);
 	print_list(cJSON_GetObjectItemCaseSensitive(launcher, "sandbox_missing"), "sandbox: this kernel lacks ", ", ",
 		   file);

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "common/console.h"
 #include "errors.h"
 #include "kmod/hvisor_uapi.h"
 
@@ -63,9 +64,30 @@ struct config_net {
 	uint64_t rate_tx; /* from the guest */
 };
 
+enum config_endpoint {
+	CONFIG_ENDPOINT_PTY,
+	CONFIG_ENDPOINT_SOCKET,
+	CONFIG_ENDPOINT_FILE,
+	CONFIG_ENDPOINT_STDIO,
+};
+
+#define CONFIG_PATH_MAX 512
+
+struct config_port {
+	char name[CONSOLE_PORT_NAME_MAX]; /* that the guest is told, "" none */
+	uint32_t endpoint; /* enum config_endpoint */
+	char path[CONFIG_PATH_MAX]; /* absolute; "": not given, as of a socket in the run folder */
+	bool console; /* default true of the first, false of others */
+	bool output_log;
+};
+
 struct config_console {
-	uint32_t cols; /* of its window, until somebody changes it; 1 to 1000, default 80 */
+	uint32_t cols; /* of its windows, until somebody changes them; 1 to 1000, default 80 */
 	uint32_t rows; /* default 24 */
+	bool listed; /* by "ports" */
+	uint32_t nports;
+	struct config_port port[CONSOLE_PORTS_MAX];
+	struct config_port only; /* what is given without "ports": becomes port[0] */
 };
 
 /* What to do when a backend ends by itself. */
@@ -138,6 +160,7 @@ void config_finish(struct config *config);
 const char *config_type_name(enum config_type type);
 const char *config_cache_name(enum config_cache cache);
 const char *config_engine_name(enum config_engine engine);
+const char *config_endpoint_name(uint32_t endpoint);
 
 #define CONFIG_MAC_MAX 18
 

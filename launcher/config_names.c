@@ -52,6 +52,21 @@ const char *config_engine_name(enum config_engine engine)
 	return "unknown";
 }
 
+const char *config_endpoint_name(uint32_t endpoint)
+{
+	switch ((enum config_endpoint)endpoint) {
+	case CONFIG_ENDPOINT_PTY:
+		return "pty";
+	case CONFIG_ENDPOINT_SOCKET:
+		return "socket";
+	case CONFIG_ENDPOINT_FILE:
+		return "file";
+	case CONFIG_ENDPOINT_STDIO:
+		return "stdio";
+	}
+	return "unknown";
+}
+
 const char *config_mac_text(char buffer[CONFIG_MAC_MAX], const uint8_t mac[6])
 {
 	snprintf(buffer, CONFIG_MAC_MAX, "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4],

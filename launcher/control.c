@@ -2,6 +2,7 @@
 #include "launcher/control.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +12,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "common/console.h"
+#include "launcher/console.h"
 #include "launcher/control_server.h"
 
 #define CLIENTS_MAX 32u
@@ -42,6 +45,7 @@ struct control_client {
 	uint64_t look_until_ns;
 	uint64_t capacity;
 	char *reply; /* being sent */
+	int reply_fd; /* goes with its first byte; -1: none */
 	size_t reply_len;
 	size_t sent;
 	bool last; /* close when the reply is sent */
@@ -62,6 +66,8 @@ static void client_close(struct control_client *client)
 	close(loop_remove(control->supervisor->loop, &client->source));
 	loop_clear_timer(control->supervisor->loop, &client->limit);
 	loop_clear_timer(control->supervisor->loop, &client->look);
+	if (client->reply_fd >= 0)
+		close(client->reply_fd);
 	free(client->reply);
 	free(client);
 }
@@ -90,12 +96,34 @@ static void client_expect(struct control_client *client)
 		loop_clear_timer(loop, &client->limit);
 }
 
+static ssize_t client_send_some(struct control_client *client)
+{
+	union {
+		struct cmsghdr header;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} control = {0};
+	struct iovec iov = {client->reply + client->sent, client->reply_len - client->sent};
+	struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
+
+	if (client->reply_fd >= 0) {
+		control.header = (struct cmsghdr){
+			.cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
+		memcpy(CMSG_DATA(&control.header), &client->reply_fd, sizeof(int));
+		message.msg_control = &control;
+		message.msg_controllen = sizeof(control);
+	}
+	return sendmsg(client->source.fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
 /* Sends what the socket takes. False: the client is gone. */
 static bool client_send(struct control_client *client)
 {
-	ssize_t n = send(client->source.fd, client->reply + client->sent, client->reply_len - client->sent,
-			 MSG_DONTWAIT | MSG_NOSIGNAL);
+	ssize_t n = client_send_some(client);
 
+	if (n > 0 && client->reply_fd >= 0) {
+		close(client->reply_fd);
+		client->reply_fd = -1;
+	}
 	if (n < 0 && errno != EAGAIN && errno != EINTR)
 		return false;
 	client->sent += n > 0 ? (size_t)n : 0;
@@ -329,10 +357,61 @@ static cJSON *command_link(struct control_client *client, const cJSON *request)
 	return await_backend(client, WAIT_LINK, device_set_link(client->device, up, &errors), &errors);
 }
 
+/* "console0.1": the device, and the number of its port; NULL for a name without a port. */
+static struct device *find_port(struct supervisor *supervisor, const char *name, uint32_t *port)
+{
+	const char *dot = strchr(name, '.');
+	char device[HVISOR_NAME_MAX];
+	char *end;
+
+	*port = 0;
+	if (!dot)
+		return supervisor_find(supervisor, name);
+	if (dot - name >= HVISOR_NAME_MAX || dot[1] < '1' || dot[1] > '9')
+		return NULL;
+	snprintf(device, sizeof(device), "%.*s", (int)(dot - name), name);
+	*port = (uint32_t)strtoul(dot + 1, &end, 10);
+	return *end ? NULL : supervisor_find(supervisor, device);
+}
+
+/* To read only, and with an offset of its own. */
+static int open_memory(const struct device *device)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", device->kept.file[CONSOLE_PLACE_MEMORY]);
+	return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+static cJSON *command_console(struct control_client *client, const cJSON *request)
+{
+	struct supervisor *supervisor = client->control->supervisor;
+	const char *name = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(request, "name"));
+	uint32_t number;
+	const struct device *device = find_port(supervisor, name, &number);
+	cJSON *reply;
+
+	if (!device)
+		return unknown_name_reply(supervisor, name);
+	if (device->config->type != CONFIG_CONSOLE)
+		return error_reply("%s is no console, but a %s device", name, config_type_name(device->config->type));
+	if (number >= device->config->console.nports)
+		return error_reply("%s has %u port%s, from %s on", device->config->name, device->config->console.nports,
+				   device->config->console.nports == 1 ? "" : "s", device->config->name);
+	client->reply_fd = open_memory(device);
+	if (client->reply_fd < 0)
+		return error_reply("%s has not been served yet; it is %s", name, device_state_name(device->state));
+	reply = ok_reply();
+	control_add_port(reply, device, number);
+	cJSON_AddNumberToObject(reply, "port", number);
+	return reply;
+}
+
 enum command_name {
 	NAME_NEEDED,
 	NAME_OR_ALL,
 	NAME_OPTIONAL, /* without one: all */
+	NAME_OF_PORT, /* the command looks it up */
 };
 
 static const struct command {
@@ -343,7 +422,7 @@ static const struct command {
 	{"status", NAME_OPTIONAL, command_status},     {"restart", NAME_OR_ALL, command_restart},
 	{"stop", NAME_OPTIONAL, command_stop},         {"start", NAME_NEEDED, command_start},
 	{"log-level", NAME_NEEDED, command_log_level}, {"resize", NAME_NEEDED, command_resize},
-	{"link", NAME_NEEDED, command_link},
+	{"link", NAME_NEEDED, command_link},           {"console", NAME_OF_PORT, command_console},
 };
 
 static const struct command *find_command(const char *word)
@@ -366,10 +445,12 @@ static cJSON *client_do(struct control_client *client, const cJSON *request)
 
 	client->device = NULL;
 	if (!command)
-		return error_reply("\"command\" must be status, restart, stop, start, log-level, resize or link");
+		return error_reply(
+			"\"command\" must be status, restart, stop, start, log-level, resize, link or console");
 	if (item ? !name : command->name != NAME_OPTIONAL)
 		return error_reply("%s needs the name of a device: \"name\"", command->word);
-	if (name && !(command->name == NAME_OR_ALL && strcmp(name, CONTROL_NAME_ALL) == 0)) {
+	if (name && command->name != NAME_OF_PORT &&
+	    !(command->name == NAME_OR_ALL && strcmp(name, CONTROL_NAME_ALL) == 0)) {
 		client->device = supervisor_find(client->control->supervisor, name);
 		if (!client->device)
 			return unknown_name_reply(client->control->supervisor, name);
@@ -494,6 +575,7 @@ static void handle_listen(struct loop_source *source, uint32_t events)
 		return;
 	}
 	client->control = control;
+	client->reply_fd = -1;
 	client->source.handle = handle_client;
 	client->limit.handle = handle_limit;
 	client->look.handle = handle_look;

@@ -39,6 +39,9 @@ void control_changed(struct control *control);
 /* Answers them now. */
 void control_answer(struct control *control);
 
+/* What "status" says of a port of a console. */
+void control_add_port(cJSON *object, const struct device *device, uint32_t port);
+
 /* The reply to "status", for one device or, if it is NULL, for all. NULL: no memory. */
 cJSON *control_status(const struct control *control, const struct device *device);
 

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "common/net.h"
+#include "launcher/console.h"
 #include "launcher/control.h"
 #include "launcher/control_server.h"
 
@@ -69,17 +70,49 @@ static void add_net(cJSON *object, const struct device *device)
 	add_u64(object, "tx_dropped", region ? core_load(&region->device.own[NET_OWN_TX_DROPPED]) : 0);
 }
 
-/* Where the terminal of a console is. */
-static void add_terminal(cJSON *object, const struct device *device)
+/* Where a port leads to: its terminal, its socket or its file. */
+static void add_port_path(cJSON *object, const char *key, const struct device *device, uint32_t port)
 {
-	char *link = rundir_path(device->supervisor->run, device->config->name, NULL);
+	const int *kept = device->kept.file;
 	char path[64];
-	ssize_t n = link ? readlink(link, path, sizeof(path) - 1) : -1;
 
-	path[n > 0 ? n : 0] = 0;
-	add_text(object, "terminal", n > 0 ? path : NULL);
-	add_text(object, "terminal_link", link);
+	if (device->config->console.port[port].path[0])
+		add_text(object, key, device->config->console.port[port].path);
+	else if (kept[port] >= 0 && ptsname_r(kept[port], path, sizeof(path)) == 0)
+		add_text(object, key, path);
+	else
+		add_text(object, key, NULL);
+}
+
+void control_add_port(cJSON *object, const struct device *device, uint32_t number)
+{
+	const struct config_port *port = &device->config->console.port[number];
+	char label[CONSOLE_LABEL_MAX];
+	char *link = rundir_path(device->supervisor->run, console_label(label, device->config, number), NULL);
+
+	add_text(object, "label", label);
+	add_text(object, "name", port->name[0] ? port->name : NULL);
+	add_text(object, "backend", config_endpoint_name(port->endpoint));
+	if (port->endpoint == CONFIG_ENDPOINT_SOCKET && !port->path[0])
+		add_text(object, "path", link);
+	else
+		add_port_path(object, "path", device, number);
+	add_text(object, "link", link);
+	add_text(object, "output_log", console_watch_log(device, number));
 	free(link);
+}
+
+static void add_console(cJSON *object, const struct device *device)
+{
+	cJSON *ports = cJSON_AddArrayToObject(object, "ports");
+	uint32_t i;
+
+	for (i = 0; i < device->config->console.nports; i++) {
+		cJSON *item = cJSON_CreateObject();
+
+		control_add_port(item, device, i);
+		cJSON_AddItemToArray(ports, item);
+	}
 }
 
 static cJSON *device_status(const struct device *device)
@@ -101,7 +134,7 @@ static cJSON *device_status(const struct device *device)
 	if (device->config->type == CONFIG_NET)
 		add_net(object, device);
 	if (device->config->type == CONFIG_CONSOLE)
-		add_terminal(object, device);
+		add_console(object, device);
 	add_text(object, "log", device->log.path);
 	add_text(object, "log_level", logfile_level_name(device->log_level));
 	add_text(object, "last_exit", device->last_exit[0] ? device->last_exit : NULL);

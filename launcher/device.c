@@ -218,11 +218,14 @@ void device_fail(struct device *device, bool fail)
 void device_finish(struct device *device)
 {
 	struct supervisor *supervisor = device->supervisor;
+	const struct devtype *type = device->program ? device->program->type : NULL;
 	uint32_t i;
 	int fd;
 
 	loop_clear_timer(supervisor->loop, &device->timer);
-	for (i = 0; i < DEVTYPE_KEPT_MAX; i++) {
+	if (type && type->unwatch)
+		type->unwatch(device);
+	for (i = 0; i < DEVTYPE_FILES_MAX; i++) {
 		if (device->kept.file[i] >= 0)
 			close(device->kept.file[i]);
 		device->kept.file[i] = -1;

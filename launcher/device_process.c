@@ -55,12 +55,16 @@ static uint64_t process_began_ns(uint64_t start_time)
 /* One that has lost what it kept is served all the same; its next backend begins anew. */
 static void device_adopt_kept(struct device *device)
 {
+	uint32_t kept = device->program->type->kept;
 	uint32_t i;
 
-	for (i = 0; i < device->program->type->nkept; i++) {
+	for (i = 0; i < DEVTYPE_FILES_MAX; i++) {
+		if (!(kept & (1u << i)))
+			continue;
 		device->kept.file[i] =
 			(int)syscall(SYS_pidfd_getfd, device->child.pid_fd, BACKEND_FD_DEVICE + (int)i, 0);
-		if (device->kept.file[i] < 0)
+		/* A place may be empty. */
+		if (device->kept.file[i] < 0 && errno != EBADF)
 			device_say(device, LOG_WARNING, "descriptor %u of process %d cannot be taken over: %s",
 				   BACKEND_FD_DEVICE + i, device->child.pid, strerror(errno));
 	}
@@ -161,7 +165,7 @@ static int begin_open(struct device *device, struct beginning *b)
 	errors_init(&errors);
 	if (type->prepare && type->prepare(device->config, device->supervisor->run, &errors) < 0)
 		return device_reason_errors(device, &errors);
-	result = type->nkept
+	result = type->kept
 			 ? type->open_kept(device->config, device->supervisor->run, &device->kept, &b->files, &errors)
 			 : type->open(device->config, &b->files, &errors);
 	if (result < 0)

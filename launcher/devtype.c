@@ -40,8 +40,10 @@ void devtype_start_finish(struct devtype_start *start)
 {
 	uint32_t i;
 
-	for (i = 0; i < start->nfiles; i++)
-		close(start->file[i]);
+	for (i = 0; i < start->nfiles; i++) {
+		if (start->file[i] >= 0)
+			close(start->file[i]);
+	}
 	for (i = 0; i < start->nargs; i++)
 		free(start->arg[i]);
 	devtype_start_init(start);

@@ -7,27 +7,29 @@
 #include "errors.h"
 #include "rundir.h"
 
-#define DEVTYPE_FILES_MAX 8
-#define DEVTYPE_ARGS_MAX 16
+#define DEVTYPE_FILES_MAX 20
+#define DEVTYPE_ARGS_MAX 24
 
 /* What a backend gets beside the descriptors that all get. */
 struct devtype_start {
-	int file[DEVTYPE_FILES_MAX]; /* become BACKEND_FD_DEVICE and the following; close-on-exec, owned by this */
+	/* Become BACKEND_FD_DEVICE and the following; close-on-exec, owned by this; -1: none at this place. */
+	int file[DEVTYPE_FILES_MAX];
 	uint32_t nfiles;
 	char *arg[DEVTYPE_ARGS_MAX]; /* "key=value", owned by this */
 	uint32_t nargs;
 	uint64_t fsize_max; /* RLIMIT_FSIZE of the backend: the size of its image, or 0 */
 };
 
-#define DEVTYPE_KEPT_MAX 2
-
 /*
- * What outlives a backend and is given to the next one, as a terminal is: descriptors, -1 while there are none. A later
- * launcher takes them from the backend that it adopts, where they are BACKEND_FD_DEVICE and the following.
+ * What outlives a backend and is given to the next one, as a terminal is: descriptors, each at the place in
+ * devtype_start.file that its copy has; -1 while there is none. A later launcher takes them from the backend that it
+ * adopts.
  */
 struct devtype_kept {
-	int file[DEVTYPE_KEPT_MAX];
+	int file[DEVTYPE_FILES_MAX];
 };
+
+struct device;
 
 struct devtype {
 	enum config_type type;
@@ -65,11 +67,22 @@ struct devtype {
 	int (*open_kept)(const struct config_device *device, const struct rundir *run, struct devtype_kept *kept,
 			 struct devtype_start *out, struct errors *errors);
 
-	/* How many there are: 0 for a type with open(). */
-	uint32_t nkept;
+	/* Which places are kept, bit n for n; 0 for a type with open(). */
+	uint32_t kept;
 
 	/* No backend runs, and none will: what is left in the run folder goes. NULL: nothing is. */
 	void (*close_kept)(const struct config_device *device, const struct rundir *run);
+
+	/*
+	 * What the launcher does for a device beside its backends, from before the first start to the end: 0, or -1
+	 * after a line in the log; then the device is served without it. The logs are to be begun anew. NULL: nothing.
+	 */
+	int (*watch)(struct device *device);
+	void (*unwatch)(struct device *device);
+
+	/* A backend has begun to serve. NULL: nothing to do. */
+	void (*ready)(struct device *device);
+	void (*reopen_logs)(struct device *device);
 
 	/*
 	 * The backing may have another size than config says, which the guest sees now (REGION_CONFIG_MAX bytes, not to

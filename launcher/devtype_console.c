@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Consoles: what their guests find, and the pseudoterminal that their backends are given. It outlives them. In the run
- * folder NAME is a link to its other side, and NAME.console the file of common/console.h.
- */
+/* Consoles: what their guests find, and what their backends are given, most of which outlives them. */
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -15,42 +12,38 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
-#include <sys/ioctl.h>
-#include <termios.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/console.h"
-#include "devtype.h"
+#include "console.h"
 
-#define KEPT_TERMINAL 0 /* their places in devtype_kept, as CONSOLE_FD_* count them */
-#define KEPT_OPENED 1
-#define QUEUES 2
-#define QUEUE_SIZE 256
-#define TERMINAL_MAX 64 /* "/dev/pts/123" */
+#define MEMORY_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 
-static int complain(const struct config_device *device, struct errors *errors, const char *what, int error)
-{
-	errors_add(errors, "%s (%s): %s: %s", device->name, device->place, what, strerror(error));
-	return -1;
-}
+_Static_assert(CONSOLE_PLACES <= DEVTYPE_FILES_MAX, "a place for each descriptor");
 
 static int console_describe(const struct config_device *device, struct hvisor_device_add *out, struct errors *errors)
 {
+	uint32_t nports = device->console.nports;
 	struct virtio_console_config config = {
 		.cols = htole16((uint16_t)device->console.cols),
 		.rows = htole16((uint16_t)device->console.rows),
-		.max_nr_ports = htole32(1),
+		.max_nr_ports = htole32(nports),
 	};
 	const size_t emerg_wr = offsetof(struct virtio_console_config, emerg_wr);
 	uint32_t i;
 
 	(void)errors;
 	out->device_id = VIRTIO_ID_CONSOLE;
-	out->nqueues = QUEUES;
-	out->queue_size_max = QUEUE_SIZE;
+	out->nqueues = device->console.listed ? CONSOLE_NQUEUES_MULTIPORT(nports) : CONSOLE_NQUEUES;
+	out->queue_size_max = CONSOLE_QUEUE_SIZE;
 	out->features = (1ull << VIRTIO_CONSOLE_F_SIZE) | (1ull << VIRTIO_CONSOLE_F_EMERG_WRITE) |
 			(1ull << VIRTIO_RING_F_INDIRECT_DESC) | (1ull << VIRTIO_RING_F_EVENT_IDX) |
 			(1ull << VIRTIO_F_VERSION_1) | (1ull << VIRTIO_F_RING_RESET);
+	if (device->console.listed)
+		out->features |= 1ull << VIRTIO_CONSOLE_F_MULTIPORT;
 	out->config_len = sizeof(config);
 	memset(out->config, 0, sizeof(out->config));
 	memcpy(out->config, &config, sizeof(config));
@@ -60,133 +53,175 @@ static int console_describe(const struct config_device *device, struct hvisor_de
 	return 0;
 }
 
-/* Bytes as they are, and a window of the size that the configuration has. */
-static int terminal_set_up(const struct config_device *device, int fd)
+/* A file's folder must be there, and it must be one. */
+static int console_check(const struct config_device *device, const struct rundir *run, struct errors *errors)
 {
-	struct winsize size = {.ws_col = (unsigned short)device->console.cols,
-			       .ws_row = (unsigned short)device->console.rows};
-	struct termios termios;
+	size_t before = errors->count;
+	struct stat st;
+	uint32_t i;
 
-	if (tcgetattr(fd, &termios) < 0)
+	(void)run;
+	for (i = 0; i < device->console.nports; i++) {
+		const struct config_port *port = &device->console.port[i];
+		char folder[CONFIG_PATH_MAX];
+
+		if (!port->path[0])
+			continue;
+		snprintf(folder, sizeof(folder), "%.*s", (int)(strrchr(port->path, '/') - port->path), port->path);
+		if (stat(folder[0] ? folder : "/", &st) < 0 || !S_ISDIR(st.st_mode))
+			errors_add(errors, "%s (%s): %s: its folder is not there", device->name, device->place,
+				   port->path);
+		else if (port->endpoint == CONFIG_ENDPOINT_FILE && stat(port->path, &st) == 0 && !S_ISREG(st.st_mode))
+			errors_add(errors, "%s (%s): %s: must be a regular file", device->name, device->place,
+				   port->path);
+	}
+	return errors->count == before ? 0 : -1;
+}
+
+/* The kept descriptor at place if it is one of a file of size bytes, else none. */
+static bool kept_fits(struct devtype_kept *kept, uint32_t place, mode_t format, uint64_t size)
+{
+	struct stat st;
+
+	if (kept->file[place] < 0)
+		return false;
+	if (fstat(kept->file[place], &st) == 0 && (st.st_mode & S_IFMT) == format &&
+	    (format != S_IFREG || (uint64_t)st.st_size == size))
+		return true;
+	close(kept->file[place]);
+	kept->file[place] = -1;
+	return false;
+}
+
+static int memory_make(const struct config_device *device, uint64_t size, struct errors *errors)
+{
+	int fd = memfd_create("hvisor-console", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	if (fd >= 0 && ftruncate(fd, (off_t)size) == 0 && fcntl(fd, F_ADD_SEALS, MEMORY_SEALS) == 0)
+		return fd;
+	console_complain(device, errors, "its memory", errno);
+	if (fd >= 0)
+		close(fd);
+	return -1;
+}
+
+/* The memory, and the pipe by which input comes into it: what is in the one belongs to what the other says. */
+static int memory_open(const struct config_device *device, struct devtype_kept *kept, struct errors *errors)
+{
+	uint64_t size = console_output_at(device->console.nports);
+	int ends[2];
+	bool fits = kept_fits(kept, CONSOLE_PLACE_MEMORY, S_IFREG, size);
+
+	fits &= kept_fits(kept, CONSOLE_PLACE_PIPE, S_IFIFO, 0);
+	fits &= kept_fits(kept, CONSOLE_PLACE_PIPE_IN, S_IFIFO, 0);
+	if (fits)
+		return 0;
+	if (kept->file[CONSOLE_PLACE_MEMORY] < 0)
+		kept->file[CONSOLE_PLACE_MEMORY] = memory_make(device, size, errors);
+	if (kept->file[CONSOLE_PLACE_MEMORY] < 0)
 		return -1;
-	cfmakeraw(&termios);
-	return tcsetattr(fd, TCSANOW, &termios) < 0 || ioctl(fd, TIOCSWINSZ, &size) < 0 ? -1 : 0;
-}
-
-/* A new terminal, and the news of who opens and closes it. Its other side was open once, so that it is known to be
- * left. */
-static int terminal_make(const struct config_device *device, struct devtype_kept *kept, struct errors *errors)
-{
-	char path[TERMINAL_MAX];
-	int master = posix_openpt(O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
-	int news = -1;
-	int slave = -1;
-	int error;
-
-	if (master < 0)
-		return complain(device, errors, "a pseudoterminal (/dev/ptmx)", errno);
-	if (grantpt(master) < 0 || unlockpt(master) < 0 || ptsname_r(master, path, sizeof(path)) != 0)
-		goto fail;
-	news = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-	if (news < 0 || inotify_add_watch(news, path, IN_OPEN | IN_CLOSE) < 0)
-		goto fail;
-	slave = open(path, O_RDWR | O_NOCTTY | O_CLOEXEC);
-	if (slave < 0 || terminal_set_up(device, slave) < 0)
-		goto fail;
-	close(slave);
-	kept->file[KEPT_TERMINAL] = master;
-	kept->file[KEPT_OPENED] = news;
+	if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
+		return console_complain(device, errors, "a pipe", errno);
+	if (kept->file[CONSOLE_PLACE_PIPE] >= 0)
+		close(kept->file[CONSOLE_PLACE_PIPE]);
+	if (kept->file[CONSOLE_PLACE_PIPE_IN] >= 0)
+		close(kept->file[CONSOLE_PLACE_PIPE_IN]);
+	kept->file[CONSOLE_PLACE_PIPE] = ends[0];
+	kept->file[CONSOLE_PLACE_PIPE_IN] = ends[1];
 	return 0;
-
-fail:
-	error = errno;
-	if (slave >= 0)
-		close(slave);
-	if (news >= 0)
-		close(news);
-	close(master);
-	return complain(device, errors, "a pseudoterminal (/dev/ptmx)", error);
 }
 
-/* The link is exchanged in one step: whoever follows it finds the terminal of before or this one. */
-static int terminal_link(const struct config_device *device, const struct rundir *run, int master,
-			 struct errors *errors)
+/* The news of all terminals, by one descriptor. */
+static int news_open(const struct config_device *device, struct devtype_kept *kept, struct errors *errors)
 {
-	char path[TERMINAL_MAX];
-	char *link = rundir_path(run, device->name, NULL);
-	char *new = rundir_path(run, device->name, "new");
-	int result = -1;
+	int *news = &kept->file[CONSOLE_PLACE_NEWS];
+	char path[64];
+	uint32_t i;
 
-	if (!link || !new) {
-		complain(device, errors, "its terminal's link", ENOMEM);
-	} else if (ptsname_r(master, path, sizeof(path)) != 0) {
-		complain(device, errors, "its terminal has no name", errno);
-	} else if ((unlink(new) < 0 && errno != ENOENT) || symlink(path, new) < 0 || rename(new, link) < 0) {
-		complain(device, errors, link, errno);
-	} else {
-		result = 0;
+	if (*news < 0)
+		*news = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+	if (*news < 0)
+		return console_complain(device, errors, "inotify", errno);
+	for (i = 0; i < device->console.nports; i++) {
+		if (kept->file[i] < 0 || ptsname_r(kept->file[i], path, sizeof(path)) != 0)
+			continue;
+		if (inotify_add_watch(*news, path, IN_OPEN | IN_CLOSE) < 0)
+			return console_complain(device, errors, path, errno);
 	}
-	free(link);
-	free(new);
-	return result;
+	return 0;
 }
 
-/* Returns a descriptor of NAME.console, or -1. */
-static int file_open(const struct config_device *device, const struct rundir *run, struct errors *errors)
+static int kept_copy(const struct config_device *device, const struct devtype_kept *kept, struct devtype_start *out,
+		     struct errors *errors)
 {
-	char *path = rundir_path(run, device->name, "console");
-	int fd;
+	uint32_t i;
 
-	if (!path)
-		return complain(device, errors, "its file", ENOMEM);
-	fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (fd < 0 || ftruncate(fd, sizeof(struct console_file)) < 0) {
-		complain(device, errors, path, errno);
-		if (fd >= 0)
-			close(fd);
-		fd = -1;
+	for (i = 0; i < CONSOLE_PLACES; i++) {
+		if (kept->file[i] < 0)
+			continue;
+		out->file[i] = fcntl(kept->file[i], F_DUPFD_CLOEXEC, 0);
+		if (out->file[i] < 0)
+			return console_complain(device, errors, "its descriptors", errno);
 	}
+	return 0;
+}
+
+/* Only to write: when no launcher reads it any more, that shows. */
+static int log_open(const struct config_device *device, const struct rundir *run, uint32_t port, struct errors *errors)
+{
+	char *path = console_log_fifo(device, run, port);
+	int fd = path ? open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW) : -1;
+
+	if (fd < 0)
+		console_complain(device, errors, path ? path : "its output log", path ? errno : ENOMEM);
 	free(path);
 	return fd;
 }
 
-static void kept_drop(struct devtype_kept *kept)
+static int port_arguments(const struct config_port *port, bool connected, struct devtype_start *out)
 {
-	uint32_t i;
+	const char *kind = port->endpoint == CONFIG_ENDPOINT_STDIO ? "pty" : config_endpoint_name(port->endpoint);
+	int error = devtype_start_arg(out, "port=%s%s%s%s", kind, port->console ? ",console" : "",
+				      connected ? ",connected" : "", port->output_log ? ",log" : "");
 
-	for (i = 0; i < DEVTYPE_KEPT_MAX; i++) {
-		if (kept->file[i] >= 0)
-			close(kept->file[i]);
-		kept->file[i] = -1;
-	}
+	if (error == 0 && port->name[0])
+		error = devtype_start_arg(out, "port_name=%s", port->name);
+	return error;
 }
 
 static int console_open(const struct config_device *device, const struct rundir *run, struct devtype_kept *kept,
 			struct devtype_start *out, struct errors *errors)
 {
+	const struct config_console *console = &device->console;
+	int error = 0;
 	uint32_t i;
 
 	devtype_start_init(out);
-	if (kept->file[KEPT_TERMINAL] < 0 || kept->file[KEPT_OPENED] < 0) {
-		kept_drop(kept);
-		if (terminal_make(device, kept, errors) < 0)
-			return -1;
-	}
-	if (terminal_link(device, run, kept->file[KEPT_TERMINAL], errors) < 0)
-		return -1;
-	for (i = 0; i < DEVTYPE_KEPT_MAX; i++) {
-		out->file[i] = fcntl(kept->file[i], F_DUPFD_CLOEXEC, 0);
-		if (out->file[i] < 0) {
-			complain(device, errors, "its terminal", errno);
+	memset(out->file, -1, sizeof(out->file));
+	out->nfiles = CONSOLE_PLACES;
+	out->fsize_max = console_output_at(console->nports);
+	for (i = 0; i < console->nports; i++) {
+		if (console_endpoint_open(device, run, i, kept, errors) < 0)
 			goto fail;
-		}
-		out->nfiles++;
 	}
-	out->file[i] = file_open(device, run, errors);
-	if (out->file[i] < 0)
+	if (memory_open(device, kept, errors) < 0 || news_open(device, kept, errors) < 0 ||
+	    kept_copy(device, kept, out, errors) < 0)
 		goto fail;
-	out->nfiles++;
-	return 0;
+	for (i = 0; i < console->nports && error == 0; i++) {
+		const struct config_port *port = &console->port[i];
+
+		error = port_arguments(port, port->endpoint == CONFIG_ENDPOINT_SOCKET && kept->file[i] >= 0, out);
+		if (port->endpoint == CONFIG_ENDPOINT_FILE)
+			out->fsize_max = RLIM_INFINITY;
+		if (!port->output_log)
+			continue;
+		out->file[CONSOLE_PLACE_LOG + i] = log_open(device, run, i, errors);
+		if (out->file[CONSOLE_PLACE_LOG + i] < 0)
+			goto fail;
+	}
+	if (error == 0)
+		return 0;
+	console_complain(device, errors, "its arguments", -error);
 
 fail:
 	devtype_start_finish(out);
@@ -195,19 +230,26 @@ fail:
 
 static void console_close(const struct config_device *device, const struct rundir *run)
 {
-	char *link = rundir_path(run, device->name, NULL);
+	uint32_t i;
 
-	if (link)
-		unlink(link);
-	free(link);
+	for (i = 0; i < device->console.nports; i++)
+		console_endpoint_unlink(device, run, i);
 }
+
+#define PLACES(first, n) (((1u << (n)) - 1) << (first))
 
 const struct devtype devtype_console = {
 	.type = CONFIG_CONSOLE,
 	.program = "hvisor-console",
 	.policy = "hvisor-console.policy",
 	.describe = console_describe,
+	.check = console_check,
 	.open_kept = console_open,
-	.nkept = 2,
+	.kept = PLACES(CONSOLE_PLACE_PORT, CONSOLE_PORTS_MAX) |
+		PLACES(CONSOLE_PLACE_MEMORY, CONSOLE_PLACES - CONSOLE_PLACE_MEMORY),
 	.close_kept = console_close,
+	.watch = console_watch_begin,
+	.unwatch = console_watch_end,
+	.ready = console_watch_ready,
+	.reopen_logs = console_watch_reopen,
 };

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "launcher/control_server.h"
+#include "launcher/launch_stdio.h"
 #include "launcher/supervise.h"
 
 struct launch {
@@ -27,6 +28,7 @@ struct launch {
 	struct control control;
 	struct loop_source signals;
 	struct loop_source events;
+	struct launch_stdio stdio;
 	int report_fd; /* a daemon's parent waits here for the exit code; -1 once it has it, or there is none */
 	bool settled; /* every device was served or failed once */
 };
@@ -78,6 +80,7 @@ static void launch_settled(struct launch *launch)
 				device_state_name(device->state), device->reason);
 	}
 	launch_report(launch, code);
+	launch_stdio_begin(&launch->stdio, launch->options, launch->config, &launch->loop);
 }
 
 static void launch_changed(struct supervisor *supervisor, void *arg)
@@ -113,13 +116,30 @@ static void launch_end(void *arg)
 	launch_changed(&launch->supervisor, launch);
 }
 
+static void handle_stdio_end(struct loop_source *source, uint32_t events)
+{
+	struct launch *launch = loop_container(source, struct launch, stdio.end);
+
+	(void)events;
+	launch_stdio_finish(&launch->stdio);
+	if (launch->supervisor.ending)
+		return;
+	logfile_say(&launch->log, LOG_INFO, "the terminal was left: stopping all backends");
+	launch_end(launch);
+}
+
 static void launch_reopen_logs(struct launch *launch)
 {
 	uint32_t i;
 
 	logfile_reopen(&launch->log);
-	for (i = 0; i < launch->supervisor.ndevices; i++)
-		logfile_reopen(&launch->supervisor.device[i].log);
+	for (i = 0; i < launch->supervisor.ndevices; i++) {
+		struct device *device = &launch->supervisor.device[i];
+
+		logfile_reopen(&device->log);
+		if (device->program->type->reopen_logs)
+			device->program->type->reopen_logs(device);
+	}
 }
 
 static void handle_signal(struct loop_source *source, uint32_t events)
@@ -287,6 +307,7 @@ static void launch_close(struct launch *launch)
 {
 	int fd;
 
+	launch_stdio_finish(&launch->stdio);
 	control_stop_listening(&launch->control);
 	supervisor_finish(&launch->supervisor);
 	errors_finish(&launch->supervisor.missing);
@@ -314,6 +335,7 @@ static enum launch_exit launch_serve(const struct launch_options *options, struc
 		.control.listen.fd = -1,
 		.signals.fd = -1,
 		.events.fd = -1,
+		.stdio.end = {.fd = -1, .handle = handle_stdio_end},
 		.report_fd = report_fd,
 	};
 	enum launch_exit code = LAUNCH_EXIT_FAILED;
@@ -362,9 +384,17 @@ static enum launch_exit await_daemon(pid_t pid, int report_fd)
 int launch_main(const struct launch_options *options, struct config *config)
 {
 	enum launch_exit code;
+	struct errors errors;
 	int report[2];
 	pid_t pid;
 
+	errors_init(&errors);
+	if (launch_stdio_check(config, options->daemonize, &errors) < 0) {
+		errors_print(&errors, stderr, "hvisor-launch: ");
+		errors_finish(&errors);
+		return LAUNCH_EXIT_USAGE;
+	}
+	errors_finish(&errors);
 	fflush(NULL);
 	open_standard_fds();
 	if (!options->daemonize)

@@ -218,6 +218,24 @@ void logfile_write(struct logfile *log, enum log_level level, const char *text, 
 	log->error = -error;
 }
 
+void logfile_raw(struct logfile *log, const void *bytes, size_t len)
+{
+	const char *at = bytes;
+	ssize_t n = 0;
+	int error;
+
+	while (len > 0) {
+		error = logfile_prepare(log, 1);
+		n = error ? error : write(log->fd, at, log->limit - log->size < len ? log->limit - log->size : len);
+		if (n <= 0)
+			break;
+		log->size += (uint64_t)n;
+		at += n;
+		len -= (size_t)n;
+	}
+	log->lost += len;
+}
+
 void logfile_say(struct logfile *log, enum log_level level, const char *format, ...)
 {
 	char text[LOG_LINE_MAX];

@@ -37,6 +37,13 @@ void logfile_reopen(struct logfile *log);
  * LOG_LINE_MAX is cut.
  */
 void logfile_write(struct logfile *log, enum log_level level, const char *text, size_t len);
+
+/*
+ * Writes len bytes as they are, of what is no lines. A new file is begun where the limit is reached. What cannot be
+ * written is lost, and counted in bytes.
+ */
+void logfile_raw(struct logfile *log, const void *bytes, size_t len);
+
 void logfile_say(struct logfile *log, enum log_level level, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 

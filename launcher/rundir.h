@@ -7,8 +7,8 @@
  *	NAME.state	of each device: which process serves it
  *	NAME.log.fifo	of each device: the backend's log pipe
  *	TAP.tap		of each network interface that was made or changed: launcher/tap_record.h
- *	NAME		of each console: a link to its terminal
- *	NAME.console	of each console: common/console.h
+ *	NAME, NAME.N	of each console and its further ports: a link to its terminal, socket or file, or its socket
+ *	NAME.output.fifo	of those with an output log: the copy of their output
  */
 #ifndef HVISOR_RUNDIR_H
 #define HVISOR_RUNDIR_H

@@ -224,6 +224,8 @@ static void on_ready(struct device *device)
 	close(device->child.report_fd);
 	device->child.report_fd = -1;
 	device_say(device, LOG_INFO, "process %d serves it", device->child.pid);
+	if (device->program->type->ready)
+		device->program->type->ready(device);
 	device_enter(device, DEVICE_RUNNING, 0);
 }
 

@@ -46,6 +46,7 @@ struct device_program {
 };
 
 struct supervisor;
+struct console_watch;
 
 struct device {
 	struct supervisor *supervisor;
@@ -73,6 +74,7 @@ struct device {
 	struct loop_source exit;
 	struct loop_source ready;
 	struct devtype_kept kept;
+	struct console_watch *console; /* of a console: launcher/console_watch.c */
 
 	/* Supervision. */
 	struct loop_timer timer; /* of the state: start, stop and back-off */

@@ -62,8 +62,8 @@ static int device_init(struct supervisor *supervisor, struct device *device, con
 		.log_level = (enum log_level)config->log_level,
 		.log.fd = -1,
 		.child = {.pid_fd = -1, .report_fd = -1},
-		.kept = {.file = {-1, -1}},
 	};
+	memset(device->kept.file, -1, sizeof(device->kept.file));
 	device_supervise(device);
 	if (!type) {
 		errors_add(errors, "%s: devices of type %s are not served yet", config->place,
@@ -147,8 +147,13 @@ int supervisor_init(struct supervisor *supervisor, struct errors *errors)
 			return -1;
 	}
 	supervisor_clear_leftovers(supervisor);
-	for (i = 0; i < supervisor->ndevices; i++)
+	for (i = 0; i < supervisor->ndevices; i++) {
+		const struct devtype *type = supervisor->device[i].program->type;
+
 		device_find(&supervisor->device[i]);
+		if (type->watch)
+			type->watch(&supervisor->device[i]);
+	}
 	return 0;
 }
 

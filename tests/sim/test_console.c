@@ -10,336 +10,160 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
 #include <utmp.h>
 
-#include "common/console.h"
-#include "tests/sim/guest_console.h"
-#include "tests/sim/rig.h"
+#include "tests/sim/console_rig.h"
 #include "tests/test.h"
 
 #define MEBIBYTE (1u << 20)
-#define LIMIT_MS 20000
 #define COMINGS 50
+#define LIMIT_MS CONSOLE_RIG_LIMIT_MS
+#define KILLED_KEYS ", \"restart_limit\": 0, \"restart_delay_ms\": 1, \"restart_delay_max_ms\": 1"
 
 static char out[1u << 20];
 
-struct fixture {
-	struct rig rig;
-	struct guest_console console;
-	int terminal; /* its other side, -1: closed */
-};
-
 /* Runs hvisor-launch, which has to succeed. */
-#define ASK(f, ...)                                                                                                    \
+#define ASK(c, ...)                                                                                                    \
 	do {                                                                                                           \
-		if (rig_launcher(&(f)->rig, out, sizeof(out), __VA_ARGS__, NULL) != 0)                                 \
+		if (rig_launcher(&(c)->rig, out, sizeof(out), __VA_ARGS__, NULL) != 0)                                 \
 			TEST_FAIL("%s", out);                                                                          \
 	} while (0)
 
-static void configure(struct rig *rig, const char *keys)
+static void begin(struct console_rig *c)
 {
-	FILE *file = fopen(rig->config, "we");
-
-	CHECK(file);
-	fprintf(file,
-		"{\"zones\": [{\"id\": %u, \"memory_region\": [{\"zone0_ipa\": %u, \"zonex_ipa\": %u, \"size\": "
-		"67108864}], \"devices\": [{\"type\": \"console\", \"addr\": %llu, \"len\": 512, \"irq\": %u%s}]}]}\n",
-		RIG_ZONE, RIG_RAM, RIG_RAM, (unsigned long long)rig_base(0), rig_irq(0), keys);
-	CHECK_INT(fclose(file), 0);
-}
-
-static void open_terminal(struct fixture *f)
-{
-	f->terminal = open("run/console0", O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
-	CHECK(f->terminal >= 0);
-}
-
-static void close_terminal(struct fixture *f)
-{
-	close(f->terminal);
-	f->terminal = -1;
-}
-
-static void begin_with(struct fixture *f, const char *keys, uint32_t rx_size)
-{
-	f->terminal = -1;
-	rig_init(&f->rig, 64);
-	configure(&f->rig, keys);
-	rig_launch(&f->rig, NULL);
-	rig_await_launcher(&f->rig);
-	rig_await_starts(&f->rig, "console0", 1);
-	CHECK_INT(guest_console_open(&f->console, &f->rig.guest, rig_base(0), rig_irq(0), rx_size), 0);
-}
-
-static void begin(struct fixture *f)
-{
-	begin_with(f, "", GUEST_CONSOLE_BUFFER);
-}
-
-static void end(struct fixture *f)
-{
-	if (f->terminal >= 0)
-		close(f->terminal);
-	guest_console_close(&f->console);
-	rig_finish(&f->rig);
-}
-
-static uint64_t now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
-
-/* One direction of a stream under way. */
-struct stream {
-	const uint8_t *bytes;
-	uint32_t len;
-	uint32_t given;
-	uint32_t taken;
-};
-
-static void check_piece(struct stream *stream, const uint8_t *bytes, uint32_t n)
-{
-	if (n > stream->len - stream->taken)
-		TEST_FAIL("%u bytes more than were sent", n - (stream->len - stream->taken));
-	CHECK_MEM(bytes, stream->bytes + stream->taken, n);
-	stream->taken += n;
-}
-
-static void move_out(struct fixture *f, struct stream *stream, uint32_t most)
-{
-	uint8_t bytes[GUEST_CONSOLE_BUFFER];
-	uint32_t n = stream->len - stream->given;
-	ssize_t got;
-
-	n = n < 1000 ? n : 1000;
-	if (n > 0 && guest_console_send(&f->console, stream->bytes + stream->given, n))
-		stream->given += n;
-	got = read(f->terminal, bytes, most < sizeof(bytes) ? most : sizeof(bytes));
-	if (got > 0)
-		check_piece(stream, bytes, (uint32_t)got);
-}
-
-static void move_in(struct fixture *f, struct stream *stream)
-{
-	uint8_t bytes[GUEST_CONSOLE_BUFFER];
-	ssize_t n = stream->len - stream->given;
-	uint32_t got;
-
-	if (n > 0)
-		n = write(f->terminal, stream->bytes + stream->given, (size_t)n);
-	if (n > 0)
-		stream->given += (uint32_t)n;
-	got = guest_console_receive(&f->console, bytes);
-	check_piece(stream, bytes, got);
-}
-
-/* Both until they are through; at each of n places of the output something is done. */
-static void move_both(struct fixture *f, struct stream *o, struct stream *i, uint32_t most, uint32_t n,
-		      void (*disturb)(struct fixture *f))
-{
-	uint64_t limit = now_ms() + 4 * LIMIT_MS;
-	uint32_t done = 0;
-
-	while (o->taken < o->len || i->taken < i->len) {
-		move_out(f, o, most);
-		move_in(f, i);
-		if (done < n && o->taken > o->len / (n + 1) * (done + 1)) {
-			disturb(f);
-			done++;
-		}
-		if (now_ms() > limit)
-			TEST_FAIL("stands still: out %u of %u, in %u of %u", o->taken, o->len, i->taken, i->len);
-	}
-	CHECK_INT(done, n);
-	/* And nothing behind it. */
-	CHECK(guest_console_sent(&f->console));
-	CHECK_INT(read(f->terminal, out, 1), -1);
-}
-
-static void streams(struct fixture *f, uint32_t most, uint32_t n, void (*disturb)(struct fixture *f))
-{
-	struct stream o = {.bytes = scratch_random(MEBIBYTE), .len = MEBIBYTE};
-	struct stream i = {.bytes = scratch_random(MEBIBYTE), .len = MEBIBYTE};
-
-	open_terminal(f);
-	move_both(f, &o, &i, most, n, disturb);
-	free((void *)(uintptr_t)o.bytes);
-	free((void *)(uintptr_t)i.bytes);
+	console_rig_init(c, "", GUEST_CONSOLE_BUFFER, false);
 }
 
 static void test_megabyte(void)
 {
-	struct fixture f;
+	struct console_rig c;
+	int fd;
 
-	begin(&f);
-	streams(&f, GUEST_CONSOLE_BUFFER, 0, NULL);
-	end(&f);
+	begin(&c);
+	fd = console_rig_open(&c, "console0");
+	console_rig_streams(&c, 0, fd, MEBIBYTE, GUEST_CONSOLE_BUFFER, 0, NULL);
+	close(fd);
+	console_rig_finish(&c);
 }
 
 /* A reader that takes little at a time, and a driver whose buffers are small and odd. */
 static void test_slow(void)
 {
-	struct fixture f;
+	struct console_rig c;
+	int fd;
 
-	begin_with(&f, "", 7);
-	streams(&f, 100, 0, NULL);
-	end(&f);
-}
-
-/* Nobody reads and nobody takes, so in the end everything is full on both ways, and the backend sleeps. */
-static int is_stuck(void *arg)
-{
-	struct fixture *f = arg;
-	struct region_device before, after;
-	char path[64], line[256] = "";
-	const char *state;
-	FILE *file;
-
-	rig_counters(&f->rig, "console0", &before);
-	usleep(10000);
-	snprintf(path, sizeof(path), "/proc/%d/stat", rig_pid(&f->rig, "console0"));
-	file = fopen(path, "re");
-	if (!file)
-		return 0;
-	if (!fgets(line, sizeof(line), file))
-		line[0] = 0;
-	fclose(file);
-	/* proc(5): the state stands behind the name in brackets; one that is to run is not asleep. */
-	state = strrchr(line, ')');
-	rig_counters(&f->rig, "console0", &after);
-	return state && state[2] == 'S' && before.heartbeat == after.heartbeat;
-}
-
-/* With chains in hand of which a part is through; within a write or read of the terminal see common/console.h. */
-static void kill_backend(struct fixture *f)
-{
-	uint32_t starts = rig_starts(&f->rig, "console0");
-
-	CHECK(test_wait(is_stuck, f, LIMIT_MS));
-	rig_kill(&f->rig, "console0");
-	rig_await_starts(&f->rig, "console0", starts + 1);
-}
-
-static void restart_backend(struct fixture *f)
-{
-	ASK(f, "--restart", "console0");
+	console_rig_init(&c, "", 7, false);
+	fd = console_rig_open(&c, "console0");
+	console_rig_streams(&c, 0, fd, MEBIBYTE / 4, 100, 0, NULL);
+	close(fd);
+	console_rig_finish(&c);
 }
 
 static void test_restarted(void)
 {
-	struct fixture f;
+	struct console_rig c;
+	int fd;
 
-	begin(&f);
-	streams(&f, GUEST_CONSOLE_BUFFER, 8, restart_backend);
-	end(&f);
+	begin(&c);
+	fd = console_rig_open(&c, "console0");
+	console_rig_streams(&c, 0, fd, MEBIBYTE, GUEST_CONSOLE_BUFFER, 8, console_rig_restart);
+	close(fd);
+	console_rig_finish(&c);
 }
 
+/* In the middle of whatever it does: no byte is lost or doubled, at whatever instruction. */
 static void test_killed(void)
 {
-	struct fixture f;
+	struct console_rig c;
+	int fd;
 
-	begin_with(&f, ", \"restart_limit\": 0, \"restart_delay_ms\": 1, \"restart_delay_max_ms\": 1",
-		   GUEST_CONSOLE_BUFFER);
-	streams(&f, GUEST_CONSOLE_BUFFER, 40, kill_backend);
-	end(&f);
+	console_rig_init(&c, KILLED_KEYS, GUEST_CONSOLE_BUFFER, false);
+	fd = console_rig_open(&c, "console0");
+	console_rig_streams(&c, 0, fd, MEBIBYTE, GUEST_CONSOLE_BUFFER, 100, console_rig_kill);
+	close(fd);
+	console_rig_finish(&c);
 }
 
 /* The terminal is the same for whoever has it open, though launcher and backend have been replaced. */
 static void test_launcher_killed(void)
 {
-	struct fixture f;
-	struct stream o = {.bytes = scratch_random(MEBIBYTE / 8), .len = MEBIBYTE / 8};
-	struct stream i = {.bytes = scratch_random(MEBIBYTE / 8), .len = MEBIBYTE / 8};
+	struct console_rig c;
 	char before[64] = "";
 	char after[64] = "";
+	int fd;
 
-	begin(&f);
-	open_terminal(&f);
+	begin(&c);
+	fd = console_rig_open(&c, "console0");
 	CHECK(readlink("run/console0", before, sizeof(before) - 1) > 0);
-	rig_end_launcher(&f.rig, SIGKILL);
-	rig_launch(&f.rig, NULL);
-	rig_await_launcher(&f.rig);
-	restart_backend(&f);
+	console_rig_streams(&c, 0, fd, MEBIBYTE / 8, GUEST_CONSOLE_BUFFER, 2, console_rig_kill_launcher);
+	console_rig_restart(&c);
 	CHECK(readlink("run/console0", after, sizeof(after) - 1) > 0);
 	CHECK_STR(after, before);
-	move_both(&f, &o, &i, GUEST_CONSOLE_BUFFER, 3, restart_backend);
-	end(&f);
+	console_rig_streams(&c, 0, fd, MEBIBYTE / 8, GUEST_CONSOLE_BUFFER, 3, console_rig_restart);
+	close(fd);
+	console_rig_finish(&c);
 }
 
-static int has_sent(void *arg)
-{
-	struct fixture *f = arg;
-
-	return guest_console_sent(&f->console);
-}
-
-/* With nobody there the guest goes on, and what it said last is in the file. */
-static void say(struct fixture *f, const uint8_t *bytes, uint32_t len)
-{
-	uint64_t limit = now_ms() + LIMIT_MS;
-	uint32_t at = 0;
-
-	while (at < len) {
-		uint32_t n = len - at < 1000 ? len - at : 1000;
-
-		if (guest_console_send(&f->console, bytes + at, n))
-			at += n;
-		if (now_ms() > limit)
-			TEST_FAIL("the guest is kept waiting at %u of %u", at, len);
-	}
-	CHECK(test_wait(has_sent, f, LIMIT_MS));
-}
-
-/* What was said before somebody came, and is still on its way then, he gets too. */
-static int nothing_is_on_its_way(void *arg)
-{
-	const struct console_file *file = arg;
-
-	return core_load_acquire(&file->out_sent) == core_load(&file->out_end);
-}
-
+/* With nobody there the guest goes on, and what it said last is in the memory. */
 static void test_nobody(void)
 {
+	static uint8_t output[CONSOLE_OUTPUT_SIZE];
+	struct console_memory memory;
 	uint8_t *bytes = scratch_random(MEBIBYTE);
-	struct console_file *file;
-	struct fixture f;
+	struct console_rig c;
 	uint32_t n;
 	int fd;
 
-	begin(&f);
-	say(&f, bytes, MEBIBYTE);
-	fd = open("run/console0.console", O_RDONLY | O_CLOEXEC);
-	file = mmap(NULL, sizeof(*file), PROT_READ, MAP_SHARED, fd, 0);
-	CHECK(file != MAP_FAILED);
-	close(fd);
-	CHECK_INT(file->out_end, MEBIBYTE);
+	begin(&c);
+	console_rig_say(&c, 0, bytes, MEBIBYTE);
+	console_rig_memory(&c, 0, &memory, output);
+	CHECK_INT(memory.stream[0].out_end, MEBIBYTE);
 	for (n = MEBIBYTE - CONSOLE_OUTPUT_SIZE; n < MEBIBYTE; n++)
-		CHECK_INT(file->output[n % CONSOLE_OUTPUT_SIZE], bytes[n]);
+		CHECK_INT(output[n % CONSOLE_OUTPUT_SIZE], bytes[n]);
 	/* He who comes now gets what is said now, and so does each one after he has left, whenever that was noticed. */
 	for (n = 0; n < COMINGS; n++) {
-		struct stream o = {.bytes = bytes, .len = 5000};
-		struct stream i = {.bytes = bytes, .len = 5000};
-
-		CHECK(test_wait(nothing_is_on_its_way, file, LIMIT_MS));
-		open_terminal(&f);
-		move_both(&f, &o, &i, GUEST_CONSOLE_BUFFER, 0, NULL);
-		close_terminal(&f);
-		say(&f, bytes, 200000);
+		console_rig_await_sent(&c, 0);
+		fd = console_rig_open(&c, "console0");
+		console_rig_streams(&c, 0, fd, 5000, GUEST_CONSOLE_BUFFER, 0, NULL);
+		close(fd);
+		console_rig_say(&c, 0, bytes, 200000);
 	}
-	munmap(file, sizeof(*file));
 	free(bytes);
-	end(&f);
+	console_rig_finish(&c);
+}
+
+/* What is written by somebody who leaves at once arrives, although the driver takes it later. */
+static void test_written_and_left(void)
+{
+	struct console_rig c;
+	uint8_t *bytes = scratch_random(10000);
+	uint8_t got[GUEST_CONSOLE_BUFFER];
+	uint32_t at = 0;
+	uint64_t limit;
+	int fd;
+
+	begin(&c);
+	fd = console_rig_open(&c, "console0");
+	CHECK_INT(write(fd, bytes, 10000), 10000);
+	close(fd);
+	limit = console_rig_now_ms() + LIMIT_MS;
+	while (at < 10000 && console_rig_now_ms() < limit) {
+		uint32_t n = guest_console_receive(&c.guest, 0, got);
+
+		CHECK_MEM(got, bytes + at, n);
+		at += n;
+	}
+	CHECK_INT(at, 10000);
+	free(bytes);
+	console_rig_finish(&c);
 }
 
 /* Asleep, whether somebody is there or not. */
-static void check_rests(struct fixture *f)
+static void check_rests(struct console_rig *c)
 {
 	struct region_device before, after;
 	uint64_t wakeups;
@@ -347,9 +171,9 @@ static void check_rests(struct fixture *f)
 
 	/* What it had to do before may take a while; then nothing more comes. */
 	for (tries = 0; tries < 50; tries++) {
-		rig_counters(&f->rig, "console0", &before);
+		rig_counters(&c->rig, "console0", &before);
 		usleep(200000);
-		rig_counters(&f->rig, "console0", &after);
+		rig_counters(&c->rig, "console0", &after);
 		wakeups = after.wakeups - before.wakeups;
 		if (wakeups == 0 && after.heartbeat == before.heartbeat)
 			return;
@@ -357,92 +181,112 @@ static void check_rests(struct fixture *f)
 	TEST_FAIL("%llu wakeups in 200 ms", (unsigned long long)wakeups);
 }
 
+/* Also with a reader that does not read and a guest that does not take, when all is full. */
 static void test_rest(void)
 {
-	struct fixture f;
+	struct console_rig c;
+	char bytes[GUEST_CONSOLE_BUFFER] = "";
+	uint64_t limit;
+	int fd;
 
-	begin(&f);
-	check_rests(&f);
-	open_terminal(&f);
-	check_rests(&f);
-	close_terminal(&f);
-	check_rests(&f);
-	end(&f);
+	console_rig_init(&c, "", 7, false);
+	check_rests(&c);
+	fd = console_rig_open(&c, "console0");
+	check_rests(&c);
+	limit = console_rig_now_ms() + 300;
+	while (console_rig_now_ms() < limit) {
+		(void)!write(fd, bytes, sizeof(bytes));
+		guest_console_send(&c.guest, 0, bytes, sizeof(bytes));
+	}
+	check_rests(&c);
+	close(fd);
+	check_rests(&c);
+	console_rig_finish(&c);
 }
 
-struct size_wait {
-	struct fixture *f;
-	struct virtio_console_config config;
-	uint16_t cols;
-	uint16_t rows;
-	uint32_t changes; /* of config that the driver has been told of */
-};
-
-static int size_is(void *arg)
-{
-	struct size_wait *wait = arg;
-
-	guest_dev_interrupt(&wait->f->console.dev, 0);
-	guest_dev_config(&wait->f->console.dev, 0, 0, &wait->config, sizeof(wait->config));
-	return wait->config.cols == wait->cols && wait->config.rows == wait->rows &&
-	       wait->f->console.dev.config_changes >= wait->changes;
-}
-
+/* The size that the configuration has, that which a program sets that opens the terminal, and one that has it open. */
 static void test_size(void)
 {
-	struct fixture f;
-	struct size_wait wait = {.f = &f, .cols = 100, .rows = 30};
+	const struct winsize size = {.ws_col = 40, .ws_row = 10};
+	struct virtio_console_config config;
+	struct console_rig c;
+	uint32_t changes;
+	int fd;
 
-	begin_with(&f, ", \"columns\": 100, \"rows\": 30", GUEST_CONSOLE_BUFFER);
-	CHECK(test_wait(size_is, &wait, LIMIT_MS));
-	CHECK_INT(wait.config.max_nr_ports, 1);
-	open_terminal(&f);
-	wait.changes = f.console.dev.config_changes + 1;
+	console_rig_init(&c, ", \"columns\": 100, \"rows\": 30", GUEST_CONSOLE_BUFFER, false);
+	console_rig_await_size(&c, 100, 30);
+	guest_dev_config(&c.guest.dev, 0, 0, &config, sizeof(config));
+	CHECK_INT(config.max_nr_ports, 1);
+	changes = c.guest.dev.config_changes;
 	scratch_run("stty -F run/console0 cols 132 rows 50");
-	wait.cols = 132;
-	wait.rows = 50;
-	CHECK(test_wait(size_is, &wait, LIMIT_MS));
-	end(&f);
+	console_rig_await_size(&c, 132, 50);
+	CHECK(c.guest.dev.config_changes > changes);
+	fd = console_rig_open(&c, "console0");
+	check_rests(&c);
+	changes = c.guest.dev.config_changes;
+	CHECK_INT(ioctl(fd, TIOCSWINSZ, &size), 0);
+	console_rig_await_size(&c, 40, 10);
+	CHECK(c.guest.dev.config_changes > changes);
+	/* So it is for the next backend. */
+	console_rig_restart(&c);
+	check_rests(&c);
+	CHECK_INT(ioctl(fd, TIOCSWINSZ, &(struct winsize){.ws_col = 41, .ws_row = 11}), 0);
+	console_rig_await_size(&c, 41, 11);
+	close(fd);
+	console_rig_finish(&c);
 }
 
-static int has_read(void *arg)
+static void write_emergency(struct console_rig *c, const char *text)
 {
-	struct fixture *f = arg;
-	char c;
+	for (; *text; text++) {
+		uint32_t character = (uint32_t)(unsigned char)*text;
 
-	return read(f->terminal, &c, 1) == 1 && c == '!';
+		guest_dev_config_write(&c->guest.dev, 0, offsetof(struct virtio_console_config, emerg_wr), &character,
+				       sizeof(character));
+	}
 }
 
+/* All of what is written at once, in the middle of a stream too, and by a driver that has set nothing up. */
 static void test_emergency(void)
 {
-	struct fixture f;
-	uint32_t c = '!';
+	struct console_rig c;
+	int fd;
 
-	begin(&f);
-	open_terminal(&f);
-	guest_dev_config_write(&f.console.dev, 0, offsetof(struct virtio_console_config, emerg_wr), &c, sizeof(c));
-	CHECK(test_wait(has_read, &f, LIMIT_MS));
-	end(&f);
+	begin(&c);
+	fd = console_rig_open(&c, "console0");
+	console_rig_say(&c, 0, "before ", 7);
+	console_rig_await_output(fd, "before ");
+	write_emergency(&c, "Kernel panic - not syncing: Attempted to kill init!");
+	console_rig_await_output(fd, "Kernel panic - not syncing: Attempted to kill init!");
+	guest_dev_reset(&c.guest.dev, 0);
+	write_emergency(&c, "and before DRIVER_OK");
+	console_rig_await_output(fd, "and before DRIVER_OK");
+	/* Not once more by a successor. */
+	console_rig_kill(&c);
+	write_emergency(&c, "!");
+	console_rig_await_output(fd, "!");
+	close(fd);
+	console_rig_finish(&c);
 }
 
 /* "hvisor-launch --console console0" on a terminal of our own. */
 struct client {
 	pid_t pid;
 	int fd;
-	char said[4 * CONSOLE_OUTPUT_SIZE];
+	char said[2 * CONSOLE_OUTPUT_SIZE];
 	size_t len;
 	struct termios before;
 	const char *want;
 };
 
-static void client_start(struct fixture *f, struct client *client, const char *escape)
+static void client_start(struct console_rig *c, struct client *client, const char *escape)
 {
 	const struct winsize size = {.ws_col = 90, .ws_row = 33};
 	int slave;
 	char program[PATH_MAX];
 	char *argv[] = {program,
 			(char *)(uintptr_t) "--run",
-			f->rig.run_dir,
+			c->rig.run_dir,
 			(char *)(uintptr_t) "--console",
 			(char *)(uintptr_t) "console0",
 			(char *)(uintptr_t)escape,
@@ -496,7 +340,7 @@ static int client_over(void *arg)
 /* Its terminal is as it was before. Returns the wait status. */
 static int client_end(struct client *client)
 {
-	struct termios after;
+	struct termios after = {0}; /* it has padding */
 
 	CHECK(test_wait(client_over, client, LIMIT_MS));
 	CHECK_INT(tcgetattr(client->fd, &after), 0);
@@ -505,84 +349,82 @@ static int client_end(struct client *client)
 	return client->pid;
 }
 
-static void await_input(struct fixture *f, const char *want)
-{
-	uint64_t limit = now_ms() + LIMIT_MS;
-	char got[GUEST_CONSOLE_BUFFER * 2] = "";
-	size_t len = 0;
-
-	while (len < strlen(want) && now_ms() < limit)
-		len += guest_console_receive(&f->console, got + len);
-	got[len] = 0;
-	CHECK_STR(got, want);
-}
-
 static void test_client(void)
 {
 	static struct client client;
-	struct fixture f;
-	struct size_wait wait = {.f = &f, .cols = 90, .rows = 33};
+	struct console_rig c;
 	const int signals[] = {SIGTERM, SIGHUP};
 	size_t n;
 	int status;
 
-	begin(&f);
-	say(&f, (const uint8_t *)"said before\r\n", 13);
-	client_start(&f, &client, NULL);
+	begin(&c);
+	console_rig_say(&c, 0, "said before\r\n", 13);
+	client_start(&c, &client, NULL);
 	client_await(&client, "said before\r\n");
-	CHECK(test_wait(size_is, &wait, LIMIT_MS));
-	say(&f, (const uint8_t *)"said now\r\n", 10);
+	console_rig_await_size(&c, 90, 33);
+	console_rig_say(&c, 0, "said now\r\n", 10);
 	client_await(&client, "said before\r\nsaid now\r\n");
 	CHECK_INT(write(client.fd, "typed\3", 6), 6);
-	await_input(&f, "typed\3");
+	console_rig_await_input(&c, 0, "typed\3");
 	CHECK_INT(write(client.fd, "\x1d", 1), 1);
 	CHECK_INT(client_end(&client), 0);
 	/* Once more: what was said is shown once, and another key ends it. */
-	client_start(&f, &client, "--escape=^a");
+	client_start(&c, &client, "--escape=^a");
 	client_await(&client, "said now\r\n");
 	CHECK_INT(write(client.fd, "\x1d", 1), 1);
-	await_input(&f, "\x1d");
+	console_rig_await_input(&c, 0, "\x1d");
 	CHECK(memmem(client.said, client.len, "said now\r\nsaid", 14) == NULL);
 	CHECK_INT(write(client.fd, "\1", 1), 1);
 	CHECK_INT(client_end(&client), 0);
 	for (n = 0; n < sizeof(signals) / sizeof(signals[0]); n++) {
-		client_start(&f, &client, NULL);
+		client_start(&c, &client, NULL);
 		client_await(&client, "said now\r\n");
 		kill(client.pid, signals[n]);
 		status = client_end(&client);
 		CHECK(WIFSIGNALED(status));
 		CHECK_INT(WTERMSIG(status), signals[n]);
 	}
-	/* Backends do without a launcher, and so does this. */
-	rig_end_launcher(&f.rig, SIGKILL);
-	client_start(&f, &client, NULL);
-	client_await(&client, "said now\r\n");
+	/* Backends do without a launcher, and so does this, but for what was said before. */
+	rig_end_launcher(&c.rig, SIGKILL);
+	client_start(&c, &client, NULL);
+	client_await(&client, "its recent output is not at hand");
+	console_rig_say(&c, 0, "said then\r\n", 11);
+	client_await(&client, "said then\r\n");
 	CHECK_INT(write(client.fd, "\x1d", 1), 1);
 	CHECK_INT(client_end(&client), 0);
-	end(&f);
+	console_rig_finish(&c);
 }
 
 static void test_errors(void)
 {
-	struct fixture f;
+	struct console_rig c;
 	cJSON *reply;
 	const cJSON *device;
+	const cJSON *port;
 	char path[64] = "";
 
-	begin(&f);
-	CHECK_INT(rig_launcher(&f.rig, out, sizeof(out), "--console", "console1", NULL), 1);
+	begin(&c);
+	CHECK_INT(rig_launcher(&c.rig, out, sizeof(out), "--console", "console1", NULL), 1);
 	CHECK_HAS(out, "console1: no device has this name; there is console0; did you mean console0?");
-	ASK(&f, "--status", "--json", "console0");
+	ASK(&c, "--status", "--json", "console0");
 	reply = cJSON_Parse(out);
 	device = cJSON_GetArrayItem(cJSON_GetObjectItem(reply, "devices"), 0);
 	CHECK(readlink("run/console0", path, sizeof(path) - 1) > 0);
-	CHECK_STR(cJSON_GetStringValue(cJSON_GetObjectItem(device, "terminal")), path);
-	CHECK_HAS(cJSON_GetStringValue(cJSON_GetObjectItem(device, "terminal_link")), "run/console0");
+	port = cJSON_GetArrayItem(cJSON_GetObjectItem(device, "ports"), 0);
+	CHECK_STR(cJSON_GetStringValue(cJSON_GetObjectItem(port, "backend")), "pty");
+	CHECK_STR(cJSON_GetStringValue(cJSON_GetObjectItem(port, "label")), "console0");
+	CHECK_STR(cJSON_GetStringValue(cJSON_GetObjectItem(port, "path")), path);
+	CHECK_HAS(cJSON_GetStringValue(cJSON_GetObjectItem(port, "link")), "run/console0");
+	CHECK(cJSON_IsNull(cJSON_GetObjectItem(port, "name")));
+	CHECK(cJSON_IsNull(cJSON_GetObjectItem(port, "output_log")));
 	cJSON_Delete(reply);
+	snprintf(out, sizeof(out), "hvisor-launch: console0: char device redirected to %s (%s/console0)\n", path,
+		 c.rig.run_dir);
+	rig_await_text(&c.rig, c.rig.errors, out);
 	/* When all has ended, nobody is led astray. */
-	ASK(&f, "--stop");
+	ASK(&c, "--stop");
 	CHECK_INT(access("run/console0", F_OK), -1);
-	rig_finish(&f.rig);
+	rig_finish(&c.rig);
 }
 
 int main(int argc, char **argv)
@@ -594,6 +436,7 @@ int main(int argc, char **argv)
 		{"console_killed", test_killed, 0},
 		{"console_launcher_killed", test_launcher_killed, 0},
 		{"console_nobody", test_nobody, 0},
+		{"console_written_and_left", test_written_and_left, 0},
 		{"console_rest", test_rest, 0},
 		{"console_size", test_size, 0},
 		{"console_emergency", test_emergency, 0},

@@ -300,6 +300,9 @@ static void check_upstream(const struct config *config)
 	CHECK_STR(config->device[1].name, "console0");
 	CHECK_INT(config->device[1].console.cols, 80);
 	CHECK_INT(config->device[1].console.rows, 24);
+	CHECK_INT(config->device[1].console.nports, 1);
+	CHECK_INT(config->device[1].console.port[0].endpoint, CONFIG_ENDPOINT_PTY);
+	CHECK(!config->device[1].console.port[0].output_log);
 	CHECK_INT(config->nskipped, config->skipped.count);
 }
 
@@ -546,10 +549,10 @@ static void test_device_keys(void)
 	is_refused(ZONE("{'type': 'blkk', " WINDOW ", 'imgg': 1}"), DEVICE
 		   ".type: is \"blkk\"; must be \"blk\", \"net\", \"console\", \"rng\", \"gpu\" or \"scmi\"; did you "
 		   "mean \"blk\"?\n" DEVICE ".imgg: is not a key of devices; did you mean \"img\"?\n");
-	is_refused(
-		ZONE("{'type': 'console', " WINDOW ", 'img': 'a.img'}"), DEVICE
-		".img: is not a key of console devices; the keys are type, addr, len, irq, status, name, poll_us, "
-		"log_level, restart_limit, restart_window_s, restart_delay_ms, restart_delay_max_ms, columns, rows\n");
+	is_refused(ZONE("{'type': 'console', " WINDOW ", 'img': 'a.img'}"), DEVICE
+		   ".img: is not a key of console devices; the keys are type, addr, len, irq, status, name, poll_us, "
+		   "log_level, restart_limit, restart_window_s, restart_delay_ms, restart_delay_max_ms, backend, path, "
+		   "output_log, columns, rows, ports\n");
 	is_refused(ZONE("{'type': 'console', " WINDOW ", 'columns': 0, 'rows': 1001}"),
 		   DEVICE ".columns: is 0; must be a number from 1 to 1000\n" DEVICE
 			  ".rows: is 1001; must be a number from 1 to 1000\n");
@@ -952,7 +955,7 @@ static void test_manual(void)
 			nkeys++;
 		}
 	}
-	CHECK_INT(nkeys, 4 + 4 + 3 + 34);
+	CHECK_INT(nkeys, 4 + 4 + 3 + 38);
 	free(text);
 }
 

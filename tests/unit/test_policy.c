@@ -19,9 +19,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "common/backend_fds.h"
+#include "common/console.h"
 #include "launcher/policy.h"
 #include "tests/test.h"
+#include <linux/falloc.h>
 
 static char folder[64];
 
@@ -112,6 +113,11 @@ static void check_call(int policy, int allowed, const char *what, long nr, long 
 
 #define ALLOWED(fd, name, a, b, c) check_call(fd, 1, #name, SYS_##name, (long)(a), (long)(b), (long)(c), 0, 0, 0)
 #define KILLED(fd, name, a, b, c) check_call(fd, 0, #name, SYS_##name, (long)(a), (long)(b), (long)(c), 0, 0, 0)
+
+#define ALLOWED6(fd, name, a, b, c, d, e, f)                                                                           \
+	check_call(fd, 1, #name, SYS_##name, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
+#define KILLED6(fd, name, a, b, c, d, e, f)                                                                            \
+	check_call(fd, 0, #name, SYS_##name, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
 
 static void test_unconditional(void)
 {
@@ -346,7 +352,8 @@ static void test_every_error_at_once(void)
 /* The policies that we ship. */
 static void test_our_own(void)
 {
-	const char *const names[] = {"common.policy", "hvisor-blk.policy", "hvisor-net.policy", "hvisor-rng.policy"};
+	const char *const names[] = {"common.policy", "hvisor-blk.policy", "hvisor-net.policy", "hvisor-rng.policy",
+				     "hvisor-console.policy"};
 	struct errors errors;
 	size_t i;
 	int fd;
@@ -406,6 +413,49 @@ static void test_net(void)
 	errors_finish(&errors);
 }
 
+/* A console backend moves bytes between its endpoints and its memory, and can read or write none of them otherwise. */
+static void test_console(void)
+{
+	const int memory = CONSOLE_FD(CONSOLE_PLACE_MEMORY);
+	const int pipe = CONSOLE_FD(CONSOLE_PLACE_PIPE);
+	const int pipe_in = CONSOLE_FD(CONSOLE_PLACE_PIPE_IN);
+	const int punch = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+	struct errors errors;
+	int fd, i;
+
+	errors_init(&errors);
+	fd = policy_compile("policy", "hvisor-console.policy", LAUNCH_SECCOMP_ENFORCE, &errors);
+	CHECK(fd >= 0);
+	for (i = 0; i < (int)CONSOLE_PORTS_MAX; i++) {
+		const int port = CONSOLE_FD(CONSOLE_PLACE_PORT + i);
+		const int log = CONSOLE_FD(CONSOLE_PLACE_LOG + i);
+
+		ALLOWED(fd, sendfile, port, memory, 0);
+		ALLOWED(fd, sendfile, log, memory, 0);
+		KILLED(fd, sendfile, memory, port, 0);
+		ALLOWED6(fd, splice, port, 0, pipe_in, 0, 1, SPLICE_F_NONBLOCK);
+		KILLED6(fd, splice, port, 0, pipe_in, 0, 1, 0);
+		KILLED6(fd, splice, port, 0, memory, 0, 1, SPLICE_F_NONBLOCK);
+		KILLED6(fd, splice, log, 0, pipe_in, 0, 1, SPLICE_F_NONBLOCK);
+		KILLED(fd, read, port, 0, 0);
+		KILLED(fd, write, port, 0, 0);
+		ALLOWED(fd, ioctl, port, TIOCGWINSZ, 0);
+		KILLED(fd, ioctl, port, TIOCSWINSZ, 0);
+		KILLED(fd, ioctl, port, TIOCSTI, 0);
+		KILLED(fd, ioctl, port, TIOCSCTTY, 0);
+		KILLED(fd, accept4, port, 0, 0);
+	}
+	ALLOWED6(fd, splice, pipe, 0, memory, 0, 1, SPLICE_F_NONBLOCK);
+	ALLOWED(fd, fallocate, memory, punch, 0);
+	KILLED(fd, fallocate, memory, 0, 0);
+	KILLED(fd, fallocate, BACKEND_FD_DEVICE, punch, 0);
+	ALLOWED(fd, read, CONSOLE_FD(CONSOLE_PLACE_NEWS), 0, 0);
+	KILLED(fd, read, pipe, 0, 0);
+	KILLED(fd, inotify_add_watch, CONSOLE_FD(CONSOLE_PLACE_NEWS), 0, 0);
+	close(fd);
+	errors_finish(&errors);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct test tests[] = {
@@ -422,6 +472,7 @@ int main(int argc, char **argv)
 		{"policy_every_error_at_once", test_every_error_at_once, 0},
 		{"policy_our_own", test_our_own, 0},
 		{"policy_net", test_net, 0},
+		{"policy_console", test_console, 0},
 	};
 
 	return test_main(argc, argv, tests, sizeof(tests) / sizeof(tests[0]));
