@@ -47,6 +47,12 @@ static const struct {
 	{"net-rx-1514", "pps", CHECK_LIMIT},
 	{"net-tx-tso-60k", "MB/s", CHECK_LIMIT},
 	{"net-rx-tso-60k", "MB/s", CHECK_LIMIT},
+	{"console-wakeups-at-rest", "count", CHECK_OURS},
+	{"console-pss-at-rest", "KiB", CHECK_OURS},
+	{"console-pty-out", "MB/s", CHECK_LIMIT},
+	{"console-pty-in", "MB/s", CHECK_LIMIT},
+	{"console-socket-out", "MB/s", CHECK_LIMIT},
+	{"console-socket-in", "MB/s", CHECK_LIMIT},
 };
 #define CHECK_ROWS (sizeof(check_row) / sizeof(check_row[0]))
 
