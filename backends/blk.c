@@ -27,11 +27,6 @@ static struct blk *blk_of(struct backend *b)
 	return b->device;
 }
 
-static void count(uint64_t *counter, uint64_t n)
-{
-	core_store(counter, core_load(counter) + n);
-}
-
 uint64_t blk_image_size(void)
 {
 	off_t size = lseek(BLK_FD_IMAGE, 0, SEEK_END);
@@ -178,11 +173,9 @@ static struct blk_request *slot_first(struct blk *blk)
 
 /* Config. What is in the region may be a hostile predecessor's. */
 
-static struct virtio_blk_config *config_now(struct backend *b)
+static const struct virtio_blk_config *config_now(struct backend *b)
 {
-	uint32_t gen = core_load_acquire(&b->region->device.config_gen);
-
-	return (struct virtio_blk_config *)b->region->config[gen & 1];
+	return (const void *)backend_config(b);
 }
 
 static uint64_t config_capacity(struct backend *b)
@@ -292,17 +285,17 @@ static void count_request(struct blk *blk, const struct blk_request *request)
 {
 	struct region_device *counters = &blk->backend->region->device;
 
-	count(&counters->requests, 1);
+	backend_count(&counters->requests, 1);
 	if (request->verdict != VIRTIO_BLK_S_OK)
-		count(&counters->errors, 1);
+		backend_count(&counters->errors, 1);
 	if (request->type == VIRTIO_BLK_T_IN)
-		count(&counters->bytes_read, request->done);
+		backend_count(&counters->bytes_read, request->done);
 	else if (request->type == VIRTIO_BLK_T_OUT)
-		count(&counters->bytes_written, request->done);
+		backend_count(&counters->bytes_written, request->done);
 	else if (request->type == VIRTIO_BLK_T_DISCARD)
-		count(&counters->own[BLK_OWN_DISCARDED], request->done);
+		backend_count(&counters->own[BLK_OWN_DISCARDED], request->done);
 	else if (request->type == VIRTIO_BLK_T_WRITE_ZEROES)
-		count(&counters->own[BLK_OWN_ZEROED], request->done);
+		backend_count(&counters->own[BLK_OWN_ZEROED], request->done);
 }
 
 static void request_finish(struct blk *blk, struct blk_request *request)
@@ -341,9 +334,9 @@ static void io_done(struct blk *blk, struct blk_request *request, int64_t result
 	uint64_t *own = blk->backend->region->device.own;
 
 	if (result >= 0 && request->io.op == BLK_OP_SYNC)
-		count(&own[BLK_OWN_FLUSHES], 1);
+		backend_count(&own[BLK_OWN_FLUSHES], 1);
 	if (result >= 0 && request->io.op == BLK_OP_WRITE && (request->io.flags & RWF_DSYNC))
-		count(&own[BLK_OWN_SYNC_WRITES], 1);
+		backend_count(&own[BLK_OWN_SYNC_WRITES], 1);
 	blk_request_io_done(blk, request, result);
 }
 
@@ -366,11 +359,11 @@ static void request_go(struct blk *blk, struct blk_request *request)
 		return;
 	}
 	if (!io_at_once(blk, &request->io, &result)) {
-		count(&own[BLK_OWN_RING], 1);
+		backend_count(&own[BLK_OWN_RING], 1);
 		blk_ring_add(blk, request);
 		return;
 	}
-	count(&own[BLK_OWN_INLINE], 1);
+	backend_count(&own[BLK_OWN_INLINE], 1);
 	io_done(blk, request, result);
 	if (blk_request_over(request))
 		request_finish(blk, request);
@@ -462,20 +455,6 @@ static uint32_t queues_run(struct blk *blk)
 	return taken;
 }
 
-static void publish(struct blk *blk)
-{
-	struct backend *b = blk->backend;
-	bool interrupt = false;
-	uint32_t q;
-
-	for (; blk->dirty_queues; blk->dirty_queues &= blk->dirty_queues - 1) {
-		q = (uint32_t)__builtin_ctzll(blk->dirty_queues);
-		interrupt |= virtq_publish(&b->vq[q]);
-	}
-	if (interrupt)
-		backend_interrupt(b, REGION_INT_USED);
-}
-
 /* Gives the bounce buffers of a burst back. */
 static void bounce_trim(struct blk *blk)
 {
@@ -497,7 +476,7 @@ static bool blk_run(struct backend *b)
 	did |= blk->batch > 0;
 	blk_ring_enter(blk);
 	did |= ring_reap(blk);
-	publish(blk);
+	backend_publish(b, &blk->dirty_queues);
 	bounce_trim(blk);
 	/* With no slot left, only what ends is work. */
 	b->passive_queues = slot_first(blk) ? 0 : UINT64_MAX;

@@ -5,7 +5,6 @@
 #include <linux/virtio_ids.h>
 #include <signal.h>
 #include <stddef.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
@@ -204,7 +203,7 @@ static void console_config(struct backend *b)
 		return;
 	console_endpoints_look(console);
 	if (count - seen > REGION_CONFIG_WRITES) {
-		console_count(&b->region->device.own[CONSOLE_OWN_EMERGENCY_LOST], count - seen - REGION_CONFIG_WRITES);
+		backend_count(&b->region->device.own[CONSOLE_OWN_EMERGENCY_LOST], count - seen - REGION_CONFIG_WRITES);
 		seen = count - REGION_CONFIG_WRITES;
 	}
 	for (; seen != count; seen++) {
@@ -213,9 +212,9 @@ static void console_config(struct backend *b)
 			continue;
 		console->port[0].full = false;
 		if (console_put(console, &console->port[0], (uint8_t)core_load(&write->value)))
-			console_count(&b->region->device.own[CONSOLE_OWN_EMERGENCY], 1);
+			backend_count(&b->region->device.own[CONSOLE_OWN_EMERGENCY], 1);
 		else
-			console_count(&b->region->device.own[CONSOLE_OWN_EMERGENCY_LOST], 1);
+			backend_count(&b->region->device.own[CONSOLE_OWN_EMERGENCY_LOST], 1);
 	}
 	region_state_update(b->region, &seen, sizeof(seen));
 }

@@ -46,7 +46,6 @@ struct console {
 	uint32_t nports;
 	bool multiport; /* negotiated */
 	uint32_t turns;
-	uint64_t dirty_queues; /* bit n: queue n has what was pushed and not published */
 	struct log_gate driver_gate;
 	struct virtq_chain chain; /* of whatever is done at once */
 	struct console_port port[CONSOLE_PORTS_MAX];
@@ -55,12 +54,6 @@ struct console {
 static inline uint64_t console_least(uint64_t a, uint64_t b)
 {
 	return a < b ? a : b;
-}
-
-/* The counters of the region have one writer: this process. */
-static inline void console_count(core_u64 *counter, uint64_t n)
-{
-	core_store(counter, core_load(counter) + n);
 }
 
 /*

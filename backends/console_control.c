@@ -146,7 +146,7 @@ static bool message_send(struct console *console, struct console_port *port, uin
 	console_copy((uint8_t *)&message, sizeof(message), 0, chain->iov + chain->nread, 0, len, false);
 	virtq_push(vq, chain->head, len);
 	control_set(port, 0, which);
-	console_count(&b->region->device.requests, 1);
+	backend_count(&b->region->device.requests, 1);
 	return true;
 }
 
@@ -209,7 +209,7 @@ static void message_obey(struct console *console, const struct virtio_console_co
 		control_set(&console->port[id], value ? CONSOLE_PORT_IS_OPEN : 0, value ? 0 : CONSOLE_PORT_IS_OPEN);
 		return;
 	}
-	console_count(&b->region->device.errors, 1);
+	backend_count(&b->region->device.errors, 1);
 	if (log_gate_open(&console->driver_gate, b->now_ns, &suppressed))
 		log_warning("control message %u of port %u makes no sense (%llu such lines held back)", event, id,
 			    (unsigned long long)suppressed);
@@ -235,7 +235,7 @@ static bool messages_take(struct console *console)
 			     console_least(sizeof(header), chain->read_len), true);
 		message_obey(console, &header);
 		virtq_push(vq, chain->head, 0);
-		console_count(&b->region->device.requests, 1);
+		backend_count(&b->region->device.requests, 1);
 	}
 	return n > 0;
 }

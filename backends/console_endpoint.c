@@ -108,14 +108,9 @@ static void window_tell(struct console *console, const struct console_port *port
 {
 	struct virtio_console_config config = {.cols = htole16(port->stream->cols),
 					       .rows = htole16(port->stream->rows)};
-	struct queue_region *region = console->backend->region;
-	const uint8_t *now = region->config[core_load(&region->device.config_gen) & 1];
-	const uint32_t len = offsetof(struct virtio_console_config, max_nr_ports);
 
-	if (memcmp(now, &config, len) == 0)
-		return;
-	region_config_update(region, 0, &config, len);
-	backend_interrupt(console->backend, REGION_INT_CONFIG);
+	if (backend_config_set(console->backend, 0, &config, offsetof(struct virtio_console_config, max_nr_ports)))
+		backend_interrupt(console->backend, REGION_INT_CONFIG);
 }
 
 void console_window_look(struct console *console, struct console_port *port)
@@ -144,16 +139,10 @@ static bool has_left(const struct console_port *port)
 	struct pollfd fd = {.fd = CONSOLE_FD(port->number)};
 	struct timespec zero = {0};
 
-	switch (port->kind) {
-	case CONSOLE_KIND_FILE:
+	if (port->kind == CONSOLE_KIND_FILE)
 		return false;
-	case CONSOLE_KIND_SOCKET:
-		if (!port->connected)
-			return true;
-		break;
-	default:
-		break;
-	}
+	if (port->kind == CONSOLE_KIND_SOCKET && !port->connected)
+		return true;
 	return ppoll(&fd, 1, &zero, NULL) > 0 && (fd.revents & (POLLHUP | POLLNVAL));
 }
 

@@ -119,7 +119,7 @@ static void log_skip(struct console *console, struct console_port *port, uint64_
 
 	if (waiting <= keep)
 		return;
-	console_count(&console->backend->region->device.own[CONSOLE_OWN_LOG_LOST], waiting - keep);
+	backend_count(&console->backend->region->device.own[CONSOLE_OWN_LOG_LOST], waiting - keep);
 	output_skip(port, &stream->log_sent, &stream->log_offset, stream->out_end - keep);
 }
 
@@ -218,8 +218,8 @@ static void tx_finish(struct console *console, struct console_port *port, bool *
 	*interrupt |= virtq_publish(vq);
 	port->tx_held = false;
 	core_store_release(&port->stream->out_start, port->stream->out_end);
-	console_count(&counters->requests, 1);
-	console_count(&counters->bytes_written, port->tx.read_len);
+	backend_count(&counters->requests, 1);
+	backend_count(&counters->bytes_written, port->tx.read_len);
 }
 
 static bool tx_chains(struct console *console, struct console_port *port, bool *interrupt)
@@ -258,8 +258,7 @@ bool console_tx_run(struct console *console, struct console_port *port)
 		b->passive_queues |= queue;
 	else
 		b->passive_queues &= ~queue;
-	if (port->retry_ns && (!b->wake_ns || port->retry_ns < b->wake_ns))
-		b->wake_ns = port->retry_ns;
+	backend_wake_at(b, port->retry_ns);
 	return did;
 }
 
@@ -346,8 +345,8 @@ static bool rx_deliver(struct console *console, struct console_port *port, bool 
 	virtq_push(vq, chain->head, (uint32_t)n);
 	*interrupt |= virtq_publish(vq);
 	core_store_release(&stream->in_taken, stream->in_taken + n);
-	console_count(&b->region->device.requests, 1);
-	console_count(&b->region->device.bytes_read, n);
+	backend_count(&b->region->device.requests, 1);
+	backend_count(&b->region->device.bytes_read, n);
 	return true;
 }
 

@@ -10,7 +10,6 @@
 #include <stddef.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <time.h>
 #include <unistd.h>
 
 static struct net device;
@@ -137,13 +136,8 @@ static int tap_init(int fd)
 
 static void config_set(struct net *net, size_t offset, const void *bytes, uint32_t len)
 {
-	struct queue_region *region = net->backend->region;
-	const uint8_t *now = region->config[core_load(&region->device.config_gen) & 1] + offset;
-
-	if (memcmp(now, bytes, len) == 0)
-		return;
-	region_config_update(region, (uint32_t)offset, bytes, len);
-	if (offset == offsetof(struct virtio_net_config, status) && accepted(net, VIRTIO_NET_F_STATUS))
+	if (backend_config_set(net->backend, (uint32_t)offset, bytes, len) &&
+	    offset == offsetof(struct virtio_net_config, status) && accepted(net, VIRTIO_NET_F_STATUS))
 		backend_interrupt(net->backend, REGION_INT_CONFIG);
 }
 
@@ -177,8 +171,6 @@ static void limit_init(struct net_limit *limit, uint64_t now_ns)
 static int net_start(struct backend *b)
 {
 	struct net *net = net_of(b);
-	struct timespec now;
-	uint64_t now_ns;
 	uint32_t i;
 	int error;
 
@@ -192,10 +184,8 @@ static int net_start(struct backend *b)
 		if (error)
 			return error;
 	}
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	now_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-	limit_init(&net->limit_rx, now_ns);
-	limit_init(&net->limit_tx, now_ns);
+	limit_init(&net->limit_rx, b->now_ns);
+	limit_init(&net->limit_tx, b->now_ns);
 	net->link = true;
 	net->ctrl = UINT32_MAX;
 	/* A reset that came while there was no backend has not put the address back. */
@@ -324,12 +314,6 @@ static bool tx_is_on(const struct net *net, uint32_t pair)
 	return net_txq(pair) != net->ctrl && is_ready(net->backend, net_txq(pair));
 }
 
-static void wake_at(struct backend *b, uint64_t ns)
-{
-	if (ns && (!b->wake_ns || ns < b->wake_ns))
-		b->wake_ns = ns;
-}
-
 /* What may wait without being work, and until when. */
 static void waits_update(struct net *net)
 {
@@ -344,26 +328,15 @@ static void waits_update(struct net *net)
 		if (rx_is_on(net, pair)) {
 			if (net->rx[pair].starved && !net->limit_rx.until_ns)
 				active |= 1ull << net_rxq(pair);
-			wake_at(b, net->limit_rx.until_ns ? net->limit_rx.until_ns : net->rx[pair].deadline_ns);
+			backend_wake_at(b, net->limit_rx.until_ns ? net->limit_rx.until_ns : net->rx[pair].deadline_ns);
 		}
 		if (tx_is_on(net, pair)) {
 			if (!net->limit_tx.until_ns && !(net->tx_blocked & (1u << pair)))
 				active |= 1ull << net_txq(pair);
-			wake_at(b, net->limit_tx.until_ns);
+			backend_wake_at(b, net->limit_tx.until_ns);
 		}
 	}
 	b->passive_queues = ~active;
-}
-
-static void publish(struct net *net)
-{
-	struct backend *b = net->backend;
-	bool interrupt = false;
-
-	for (; net->dirty_queues; net->dirty_queues &= net->dirty_queues - 1)
-		interrupt |= virtq_publish(&b->vq[__builtin_ctzll(net->dirty_queues)]);
-	if (interrupt)
-		backend_interrupt(b, REGION_INT_USED);
 }
 
 /* A look at a tap that had nothing is a system call: while the guest sends, not every turn makes one. */
@@ -390,7 +363,7 @@ static bool net_run(struct backend *b)
 			did |= net_rx_run(net, pair);
 		did |= sent;
 	}
-	publish(net);
+	backend_publish(b, &net->dirty_queues);
 	waits_update(net);
 	return did;
 }

@@ -35,8 +35,7 @@
 /* What the driver set through the control queue, in the region's state area. */
 struct net_state {
 	uint32_t version; /* NET_STATE_VERSION; another: nothing is here */
-	uint32_t
-		resets; /* region_driver.resets of the life that it belongs to: after a reset the defaults hold again */
+	uint32_t resets; /* region_driver.resets of the life that it belongs to */
 	uint8_t mac_first[ETH_ALEN]; /* the launcher's; it outlives resets */
 	uint8_t mac[ETH_ALEN];
 	uint16_t pairs; /* in use */
@@ -106,14 +105,9 @@ struct net {
 	uint8_t overflow[NET_HDR + NET_FRAME_MAX]; /* the end of a frame that was larger than the window */
 };
 
-static inline void net_count(uint64_t *counter, uint64_t n)
-{
-	core_store(counter, core_load(counter) + n);
-}
-
 static inline void net_count_own(const struct net *net, enum net_own own)
 {
-	net_count(&net->backend->region->device.own[own], 1);
+	backend_count(&net->backend->region->device.own[own], 1);
 }
 
 /* May a frame pass now? It is charged when its length is known: rate_owe(). */

@@ -197,9 +197,9 @@ static void chain_do(struct net *net, const struct virtq_chain *chain)
 	}
 	written = (uint32_t)net_iov_write(chain->iov + chain->nread, chain->nwrite, 0, &ack, sizeof(ack));
 	net_count_own(net, ack == VIRTIO_NET_OK ? NET_OWN_CTRL : NET_OWN_CTRL_ERRORS);
-	net_count(&b->region->device.requests, 1);
+	backend_count(&b->region->device.requests, 1);
 	if (ack != VIRTIO_NET_OK)
-		net_count(&b->region->device.errors, 1);
+		backend_count(&b->region->device.errors, 1);
 	virtq_push(&b->vq[net->ctrl], chain->head, written);
 	net->dirty_queues |= 1ull << net->ctrl;
 }

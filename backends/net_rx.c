@@ -84,8 +84,8 @@ static void stash_fill(struct net *net, uint32_t pair)
 			continue;
 		}
 		/* No room for a header: virtio 1.2, 5.1.6.3.1. It is given back. */
-		net_count(&b->region->device.errors, 1);
-		net_count(&b->region->device.requests, 1);
+		backend_count(&b->region->device.errors, 1);
+		backend_count(&b->region->device.requests, 1);
 		virtq_push(&b->vq[q], net->chain.head, 0);
 		net->dirty_queues |= 1ull << q;
 	}
@@ -160,7 +160,7 @@ static void frame_give(struct net *net, uint32_t pair, uint64_t len, uint32_t ch
 	uint64_t left = len;
 	uint64_t n;
 
-	net_count(&b->region->device.requests, chains);
+	backend_count(&b->region->device.requests, chains);
 	for (; chains > 0; chains--) {
 		chain = &rx->chain[rx->first_chain];
 		n = left < chain->len ? left : chain->len;
@@ -170,7 +170,7 @@ static void frame_give(struct net *net, uint32_t pair, uint64_t len, uint32_t ch
 	}
 	net->dirty_queues |= 1ull << net_rxq(pair);
 	net_count_own(net, NET_OWN_RX_FRAMES);
-	net_count(&b->region->device.bytes_read, len - NET_HDR);
+	backend_count(&b->region->device.bytes_read, len - NET_HDR);
 	rate_owe(&net->limit_rx.rate, len - NET_HDR);
 }
 
@@ -258,9 +258,7 @@ static enum frame frame_next(struct net *net, uint32_t pair)
 /* The largest frame that there should be, as far as its header tells: the tap may have another MTU than the guest. */
 static uint64_t frame_expected(const struct net *net)
 {
-	const struct queue_region *region = net->backend->region;
-	const struct virtio_net_config *config =
-		(const void *)region->config[core_load(&region->device.config_gen) & 1];
+	const struct virtio_net_config *config = (const void *)backend_config(net->backend);
 	uint16_t mtu = net->features & (1ull << VIRTIO_NET_F_MTU) ? le16toh(config->mtu) : 0;
 	bool large = net->features & (1ull << VIRTIO_NET_F_GUEST_TSO4 | 1ull << VIRTIO_NET_F_GUEST_TSO6 |
 				      1ull << VIRTIO_NET_F_GUEST_USO4 | 1ull << VIRTIO_NET_F_GUEST_USO6);

@@ -41,7 +41,7 @@ bool net_state_load(struct net *net)
 		return true;
 	}
 	if (net->state.version != NET_STATE_VERSION) {
-		config = (const void *)region->config[core_load(&region->device.config_gen) & 1];
+		config = (const void *)backend_config(net->backend);
 		memcpy(net->state.mac_first, config->mac, ETH_ALEN);
 	}
 	state_defaults(net);

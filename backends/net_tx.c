@@ -37,7 +37,7 @@ static bool chain_send(struct net *net, uint32_t pair, const struct virtq_chain 
 		return true;
 	}
 	if (chain->read_len < NET_HDR + ETH_HLEN || chain->read_len > NET_HDR + NET_FRAME_MAX) {
-		net_count(&b->region->device.errors, 1);
+		backend_count(&b->region->device.errors, 1);
 		frame_dropped(net, "its length is none of a frame");
 		return true;
 	}
@@ -52,7 +52,7 @@ static bool chain_send(struct net *net, uint32_t pair, const struct virtq_chain 
 	rate_owe(&net->limit_tx.rate, chain->read_len - NET_HDR);
 	if (error == 0) {
 		net_count_own(net, NET_OWN_TX_FRAMES);
-		net_count(&b->region->device.bytes_written, chain->read_len - NET_HDR);
+		backend_count(&b->region->device.bytes_written, chain->read_len - NET_HDR);
 	} else if (error == -EIO || error == -EINVAL) {
 		/* The interface is down; or the header promises what the frame does not hold. */
 		frame_dropped(net, error == -EIO ? "the tap's interface is down" : "the tap finds it malformed");
@@ -88,7 +88,7 @@ bool net_tx_run(struct net *net, uint32_t pair)
 		}
 		bytes += net->chain.read_len;
 		virtq_push(vq, net->chain.head, 0);
-		net_count(&b->region->device.requests, 1);
+		backend_count(&b->region->device.requests, 1);
 		net->dirty_queues |= 1ull << q;
 	}
 	return n > 0;

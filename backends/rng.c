@@ -4,7 +4,6 @@
 #include <linux/virtio_ids.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "common/backend.h"
@@ -35,11 +34,6 @@ static struct rng *rng_of(struct backend *b)
 	return b->device;
 }
 
-static void count(uint64_t *counter, uint64_t n)
-{
-	core_store(counter, core_load(counter) + n);
-}
-
 static int rng_option(struct backend *b, const char *key, const char *value)
 {
 	if (strcmp(key, "rate") == 0)
@@ -58,7 +52,6 @@ static int64_t random_get(void *at, size_t len)
 static int rng_start(struct backend *b)
 {
 	struct rng *rng = rng_of(b);
-	struct timespec now;
 	uint64_t burst;
 	int64_t got;
 	uint8_t byte;
@@ -69,9 +62,8 @@ static int rng_start(struct backend *b)
 		log_error("getrandom: %s", strerror((int)-got));
 		return (int)got;
 	}
-	clock_gettime(CLOCK_MONOTONIC, &now);
 	burst = rng->per_s / 10 > RNG_BURST_MIN ? rng->per_s / 10 : RNG_BURST_MIN;
-	rate_init(&rng->rate, rng->per_s, burst, (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec);
+	rate_init(&rng->rate, rng->per_s, burst, b->now_ns);
 	rng->chain_bytes = rng->per_s && burst < RNG_CHAIN_BYTES ? burst : RNG_CHAIN_BYTES;
 	return 0;
 }
@@ -117,15 +109,15 @@ static bool chain_answer(struct backend *b)
 	if (b->wake_ns) {
 		virtq_unpop(&b->vq[0], rng->chain.head);
 		b->passive_queues = 1;
-		count(&counters->own[RNG_OWN_LIMITED], 1);
+		backend_count(&counters->own[RNG_OWN_LIMITED], 1);
 		return false;
 	}
 	filled = chain_fill(rng, len, b->now_ns);
 	virtq_push(&b->vq[0], rng->chain.head, filled);
-	count(&counters->requests, 1);
-	count(&counters->bytes_read, filled);
+	backend_count(&counters->requests, 1);
+	backend_count(&counters->bytes_read, filled);
 	if (filled < len)
-		count(&counters->errors, 1);
+		backend_count(&counters->errors, 1);
 	return true;
 }
 

@@ -220,6 +220,7 @@ int backend_main(struct backend *b, int argc, char **argv)
 	code = map_all(b, &args);
 	if (code)
 		return code;
+	b->now_ns = backend_loop_now_ns();
 	err = b->ops->start(b);
 	if (err)
 		return BACKEND_EXIT_FAILED;

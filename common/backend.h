@@ -117,12 +117,35 @@ struct backend {
 	uint64_t wake_ns;
 	uint32_t epoch[REGION_QUEUES_MAX];
 	struct virtq vq[REGION_QUEUES_MAX];
-	uint64_t now_ns; /* CLOCK_MONOTONIC, as of this turn of the loop */
+	uint64_t now_ns; /* CLOCK_MONOTONIC, as of this turn of the loop; before the first, of start() */
 	struct backend_loop loop;
 };
 
 /* The whole life of a backend; returns its exit code. b->ops and b->device are set. */
 int backend_main(struct backend *b, int argc, char **argv);
+
+/* The counters of the region have one writer: this process. */
+static inline void backend_count(core_u64 *counter, uint64_t n)
+{
+	core_store(counter, core_load(counter) + n);
+}
+
+/* run() is to be called at ns (CLOCK_MONOTONIC) too, if not before; 0: at no time. */
+static inline void backend_wake_at(struct backend *b, uint64_t ns)
+{
+	if (ns && (!b->wake_ns || ns < b->wake_ns))
+		b->wake_ns = ns;
+}
+
+/* Shows the driver what was pushed to the queues of the mask (bit n: queue n), which is 0 then; one interrupt at most.
+ */
+void backend_publish(struct backend *b, uint64_t *queues);
+
+/* The configuration space as the driver reads it: REGION_CONFIG_MAX bytes. */
+const uint8_t *backend_config(const struct backend *b);
+
+/* Changes len bytes of it at offset. False: they were so already. Raises no interrupt. */
+bool backend_config_set(struct backend *b, uint32_t offset, const void *bytes, uint32_t len);
 
 /* Raises REGION_INT_USED or REGION_INT_CONFIG; no system call if the driver has yet to see an earlier one. */
 void backend_interrupt(struct backend *b, uint32_t bits);

@@ -42,7 +42,7 @@ int backend_loop_signals(void)
 	return 0;
 }
 
-static uint64_t clock_ns(void)
+uint64_t backend_loop_now_ns(void)
 {
 	struct timespec ts;
 
@@ -59,12 +59,6 @@ static void cpu_relax(void)
 #else
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 #endif
-}
-
-/* The counters of the region have one writer: this process. */
-static void count(core_u64 *counter, uint64_t n)
-{
-	core_store(counter, core_load(counter) + n);
 }
 
 static int wait_fds(struct pollfd *fds, uint32_t n, const struct timespec *timeout)
@@ -100,8 +94,31 @@ void backend_interrupt(struct backend *b, uint32_t bits)
 {
 	if ((core_or32(&b->region->irq.interrupt_status, bits) & bits) == bits)
 		return;
-	count(&b->region->device.interrupts, 1);
+	backend_count(&b->region->device.interrupts, 1);
 	call();
+}
+
+void backend_publish(struct backend *b, uint64_t *queues)
+{
+	bool interrupt = false;
+
+	for (; *queues; *queues &= *queues - 1)
+		interrupt |= virtq_publish(&b->vq[__builtin_ctzll(*queues)]);
+	if (interrupt)
+		backend_interrupt(b, REGION_INT_USED);
+}
+
+const uint8_t *backend_config(const struct backend *b)
+{
+	return b->region->config[core_load(&b->region->device.config_gen) & 1];
+}
+
+bool backend_config_set(struct backend *b, uint32_t offset, const void *bytes, uint32_t len)
+{
+	if (memcmp(backend_config(b) + offset, bytes, len) == 0)
+		return false;
+	region_config_update(b->region, offset, bytes, len);
+	return true;
 }
 
 void backend_break(struct backend *b, uint32_t q, const char *why)
@@ -167,7 +184,7 @@ static void queue_open(struct backend *b, uint32_t q, const struct region_queue 
 	virtq_disable_notification(vq);
 	b->epoch[q] = queue->epoch;
 	b->ready_queues |= 1ull << q;
-	count(&b->region->device.resubmitted, vq->nresubmit);
+	backend_count(&b->region->device.resubmitted, vq->nresubmit);
 	if (vq->nresubmit)
 		log_info("queue %u: %u requests in flight are taken over", q, vq->nresubmit);
 	if (b->ops->queue_start)
@@ -338,7 +355,7 @@ static bool poll_for_work(struct backend *b)
 				return true;
 			cpu_relax();
 		}
-		now_ns = clock_ns();
+		now_ns = backend_loop_now_ns();
 		if (time_is_up(b, now_ns) || device_fds_ready(b))
 			return true;
 		let_signals_in(b, now_ns);
@@ -411,13 +428,13 @@ static int sleep_for_work(struct backend *b)
 	core_fence(); /* whoever rings does so before it looks whether we sleep */
 	work |= bell_rings(b);
 	if (!work && !device_prepare_sleep(b, fds + 1, &n)) {
-		begin_ns = clock_ns();
+		begin_ns = backend_loop_now_ns();
 		if (wait_fds(fds, n + 1, sleep_bound(b, begin_ns, &bound)) < 0) {
 			err = errno == EINTR ? 0 : -errno;
 			fds[0].revents = 0;
 		}
-		count(&b->region->device.wakeups, 1);
-		b->loop.signals_ns = clock_ns();
+		backend_count(&b->region->device.wakeups, 1);
+		b->loop.signals_ns = backend_loop_now_ns();
 		poll_adapt(b, b->loop.signals_ns - begin_ns);
 		if (fds[0].revents & ~POLLIN)
 			err = -EBADF;
@@ -433,13 +450,13 @@ static int sleep_for_work(struct backend *b)
 static void interrupt_anyway(struct backend *b)
 {
 	core_or32(&b->region->irq.interrupt_status, REGION_INT_USED | REGION_INT_CONFIG);
-	count(&b->region->device.interrupts, 1);
+	backend_count(&b->region->device.interrupts, 1);
 	call();
 }
 
 static void start(struct backend *b)
 {
-	b->now_ns = clock_ns();
+	b->now_ns = backend_loop_now_ns();
 	core_store(&b->region->doorbell.sleeping, 0);
 	/* A device that a predecessor found broken stays so, unless its driver has reset it meanwhile. */
 	if (core_load(&b->region->driver.status) == 0)
@@ -454,14 +471,10 @@ static void start(struct backend *b)
 static void stop(struct backend *b)
 {
 	uint64_t queues = b->ready_queues;
-	bool interrupt = false;
 
 	if (queues)
 		b->ops->quiesce(b, queues);
-	while (queues)
-		interrupt |= virtq_publish(&b->vq[queue_next(&queues)]);
-	if (interrupt)
-		backend_interrupt(b, REGION_INT_USED);
+	backend_publish(b, &queues);
 	log_info("stopped");
 }
 
@@ -473,8 +486,8 @@ int backend_loop(struct backend *b)
 
 	start(b);
 	for (;;) {
-		b->now_ns = clock_ns();
-		count(&b->region->device.heartbeat, 1);
+		b->now_ns = backend_loop_now_ns();
+		backend_count(&b->region->device.heartbeat, 1);
 		let_signals_in(b, b->now_ns);
 		if (loop_stop)
 			break;

@@ -14,4 +14,7 @@ int backend_loop_signals(void);
 /* Serves until SIGTERM. Returns the exit code. */
 int backend_loop(struct backend *b);
 
+/* CLOCK_MONOTONIC. */
+uint64_t backend_loop_now_ns(void);
+
 #endif

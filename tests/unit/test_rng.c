@@ -22,14 +22,6 @@ static int64_t fake_left = INT64_MAX; /* bytes that the source gives before it f
 static size_t fake_piece = SIZE_MAX; /* the most that it gives at once */
 static uint8_t fake_byte; /* the next one: it counts */
 
-static int fake_clock_gettime(clockid_t clock, struct timespec *ts)
-{
-	CHECK_INT(clock, CLOCK_MONOTONIC);
-	ts->tv_sec = (time_t)(fake_now_ns / SECOND_NS);
-	ts->tv_nsec = (long)(fake_now_ns % SECOND_NS);
-	return 0;
-}
-
 static long fake_syscall(long nr, void *at, size_t len, int flags)
 {
 	size_t i;
@@ -51,14 +43,12 @@ static long fake_syscall(long nr, void *at, size_t len, int flags)
 	return (long)len;
 }
 
-#define clock_gettime fake_clock_gettime
 #define syscall fake_syscall
 #define main rng_main
 int rng_main(int argc, char **argv);
 #include "backends/rng.c"
 #undef main
 #undef syscall
-#undef clock_gettime
 
 #define NUM 64u
 #define ROOM (RING_MEMORY - RING_DATA)
