@@ -187,6 +187,16 @@ static uint32_t emergency_seen(const struct backend *b)
 	return seen;
 }
 
+static void emergency_put(struct console *console, uint8_t character)
+{
+	struct region_device *counters = &console->backend->region->device;
+	enum console_own own;
+
+	console->port[0].full = false;
+	own = console_put(console, &console->port[0], character) ? CONSOLE_OWN_EMERGENCY : CONSOLE_OWN_EMERGENCY_LOST;
+	backend_count(&counters->own[own], 1);
+}
+
 /*
  * The driver may print single characters before it has set anything up, or when nothing else works any more (virtio
  * 1.2, 5.3.4). The register model keeps the last REGION_CONFIG_WRITES of them until we come to look.
@@ -206,17 +216,13 @@ static void console_config(struct backend *b)
 		backend_count(&b->region->device.own[CONSOLE_OWN_EMERGENCY_LOST], count - seen - REGION_CONFIG_WRITES);
 		seen = count - REGION_CONFIG_WRITES;
 	}
-	for (; seen != count; seen++) {
+	while (seen != count) {
 		write = &writes->write[seen % REGION_CONFIG_WRITES];
-		if (core_load(&write->offset) != offsetof(struct virtio_console_config, emerg_wr))
-			continue;
-		console->port[0].full = false;
-		if (console_put(console, &console->port[0], (uint8_t)core_load(&write->value)))
-			backend_count(&b->region->device.own[CONSOLE_OWN_EMERGENCY], 1);
-		else
-			backend_count(&b->region->device.own[CONSOLE_OWN_EMERGENCY_LOST], 1);
+		if (core_load(&write->offset) == offsetof(struct virtio_console_config, emerg_wr))
+			emergency_put(console, (uint8_t)core_load(&write->value));
+		seen++;
+		region_state_update(b->region, &seen, sizeof(seen));
 	}
-	region_state_update(b->region, &seen, sizeof(seen));
 }
 
 static bool console_run(struct backend *b)

@@ -31,6 +31,9 @@ static void stream_settle(struct console_stream *stream, uint32_t port)
 	stream->log_sent += moved(stream->log_sent, log, out, CONSOLE_OUTPUT_SIZE, stream->log_offset);
 	stream->in_end += moved(stream->in_end, CONSOLE_INPUT_SIZE - 1 - (stream->in_end - stream->in_taken),
 				console_input_at(port), CONSOLE_INPUT_SIZE, stream->in_offset);
+	if (stream->put_end != 0 && stream->put_end == stream->out_end)
+		stream->out_start = stream->put_start;
+	stream->put_end = 0;
 	if (stream->out_start > stream->out_end)
 		stream->out_start = stream->out_end;
 }

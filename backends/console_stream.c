@@ -265,12 +265,16 @@ bool console_tx_run(struct console *console, struct console_port *port)
 bool console_put(struct console *console, struct console_port *port, uint8_t character)
 {
 	const struct iovec iov = {&character, 1};
+	struct console_stream *stream = port->stream;
 
 	if (tx_room(port) == 0 && (!tx_send(console, port) || tx_room(port) == 0))
 		return false;
-	/* It is no part of the chain in hand. */
-	core_store_release(&port->stream->out_start, port->stream->out_start + 1);
+	/* It is no part of the chain in hand, of which as much is there afterwards as before. */
+	core_store_release(&stream->put_start, stream->out_start + 1);
+	core_store_release(&stream->put_end, stream->out_end + 1);
 	tx_append(console, port, &iov, 0, 1);
+	core_store_release(&stream->out_start, stream->put_start);
+	core_store_release(&stream->put_end, 0);
 	while (tx_send(console, port))
 		;
 	return true;
