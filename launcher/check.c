@@ -8,13 +8,13 @@
 #include <linux/virtio_blk.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_console.h>
-#include <linux/virtio_net.h>
 #include <linux/virtio_ring.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "common/net.h"
 #include "devtype.h"
 #include "human.h"
 
@@ -45,11 +45,9 @@ static const struct feature net_features[] = {
 	{VIRTIO_NET_F_GUEST_TSO4, "GUEST_TSO4"},
 	{VIRTIO_NET_F_GUEST_TSO6, "GUEST_TSO6"},
 	{VIRTIO_NET_F_GUEST_ECN, "GUEST_ECN"},
-	{VIRTIO_NET_F_GUEST_UFO, "GUEST_UFO"},
 	{VIRTIO_NET_F_HOST_TSO4, "HOST_TSO4"},
 	{VIRTIO_NET_F_HOST_TSO6, "HOST_TSO6"},
 	{VIRTIO_NET_F_HOST_ECN, "HOST_ECN"},
-	{VIRTIO_NET_F_HOST_UFO, "HOST_UFO"},
 	{VIRTIO_NET_F_MRG_RXBUF, "MRG_RXBUF"},
 	{VIRTIO_NET_F_STATUS, "STATUS"},
 	{VIRTIO_NET_F_CTRL_VQ, "CTRL_VQ"},
@@ -59,14 +57,9 @@ static const struct feature net_features[] = {
 	{VIRTIO_NET_F_GUEST_ANNOUNCE, "GUEST_ANNOUNCE"},
 	{VIRTIO_NET_F_MQ, "MQ"},
 	{VIRTIO_NET_F_CTRL_MAC_ADDR, "CTRL_MAC_ADDR"},
-	/* Younger than the kernel's header that we are built with may be. */
-	{54, "GUEST_USO4"},
-	{55, "GUEST_USO6"},
-	{56, "HOST_USO"},
-	{57, "HASH_REPORT"},
-	{59, "GUEST_HDRLEN"},
-	{60, "RSS"},
-	{63, "SPEED_DUPLEX"},
+	{VIRTIO_NET_F_GUEST_USO4, "GUEST_USO4"},
+	{VIRTIO_NET_F_GUEST_USO6, "GUEST_USO6"},
+	{VIRTIO_NET_F_HOST_USO, "HOST_USO"},
 };
 
 static const struct feature console_features[] = {

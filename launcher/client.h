@@ -24,8 +24,8 @@ struct client_request {
 };
 
 /*
- * Sends a request and waits for its reply at most limit_ms. Returns
- * the reply, which says "ok": true and which the caller frees with cJSON_Delete(); or NULL after errors_add().
+ * Sends a request and waits for its reply at most limit_ms. Returns the reply, which says "ok": true and which the
+ * caller frees with cJSON_Delete(); or NULL after errors_add().
  */
 cJSON *client_ask(int fd, const struct client_request *request, int limit_ms, struct errors *errors);
 

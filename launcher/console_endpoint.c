@@ -146,6 +146,12 @@ static bool same_file(const struct stat *a, const struct stat *b)
 	return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
 }
 
+static int complain_kind(const struct config_device *device, const char *path, struct errors *errors)
+{
+	errors_add(errors, "%s (%s): %s: must be a regular file", device->name, device->place, path);
+	return -1;
+}
+
 /* Written on from its end. One that was moved away is let go of, and begun anew at the next start. */
 static int file_open(const struct config_device *device, const struct rundir *run, uint32_t port,
 		     struct devtype_kept *kept, struct errors *errors)
@@ -154,15 +160,20 @@ static int file_open(const struct config_device *device, const struct rundir *ru
 	int *fd = &kept->file[CONSOLE_PLACE_PORT + port];
 	struct stat is, was;
 
-	if (stat(path, &is) == 0 && !S_ISREG(is.st_mode)) {
-		errors_add(errors, "%s (%s): %s: must be a regular file", device->name, device->place, path);
-		return -1;
-	}
+	/* Looked at before it is opened, which can do something to what is no file, and again afterwards. */
+	if (stat(path, &is) == 0 && !S_ISREG(is.st_mode))
+		return complain_kind(device, path, errors);
 	if (*fd >= 0 && (fstat(*fd, &was) < 0 || stat(path, &is) < 0 || !same_file(&is, &was)))
 		kept_close(kept, CONSOLE_PLACE_PORT + port);
 	if (*fd < 0)
 		*fd = open(path, O_WRONLY | O_CREAT | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0640);
-	if (*fd < 0 || lseek(*fd, 0, SEEK_END) < 0)
+	if (*fd < 0 || fstat(*fd, &is) < 0)
+		return console_complain(device, errors, path, errno);
+	if (!S_ISREG(is.st_mode)) {
+		kept_close(kept, CONSOLE_PLACE_PORT + port);
+		return complain_kind(device, path, errors);
+	}
+	if (lseek(*fd, 0, SEEK_END) < 0)
 		return console_complain(device, errors, path, errno);
 	return link_set(device, run, port, path, errors);
 }

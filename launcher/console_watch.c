@@ -272,10 +272,8 @@ const char *console_watch_log(const struct device *device, uint32_t port)
 /* What a backend of an earlier launcher has kept back for us it sends when it is called. */
 static void call_backend(const struct device *device)
 {
-	struct hvisor_device_kick kick = {.id = device->id, .events = REGION_EV_CONTROL};
-
 	if (device->made && device->child.pid)
-		hv_call(device->supervisor->hv, HVISOR_DEVICE_KICK, &kick);
+		device_kick(device);
 }
 
 int console_watch_begin(struct device *device)

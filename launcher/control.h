@@ -15,18 +15,24 @@
  *	{"command":"log-level","name":"blk0","level":"debug"}	error, warning, info or debug
  *	{"command":"resize","name":"blk0"}		the image has another size: tell the guest
  *	{"command":"link","name":"net0","link":"down"}	up or down; answered when the guest can see it
- *	{"command":"console","name":"console0"}		or "console0.1": its reply comes with a descriptor (SCM_RIGHTS)
+ *	{"command":"console","name":"console0"}		or "console0.1"; a descriptor comes with the reply
  *
  * Replies
  *	{"ok":true, ...}
  *	{"ok":false,"error":"a sentence"}		and "names":["blk0", ...] if no device has the name
  *
  * The reply to console has "backend" and "path" as in "ports" below, and "port": its number; the descriptor is that of
- * the console's memory (common/console.h), to read. The reply to resize has "capacity": the device's size in bytes,
- *now. The reply to status: "launcher": { "pid": number, "version": "0.1.0", "uptime_s": number, "config": path, "hv":
- *"sim:PATH", "hv_name": what answers there, "log": path of its own log, null while it writes to a terminal, "seccomp":
- *"enforce" or "log", "sandbox_missing": [names of the layers that this kernel lacks], "skipped": [lines about devices
- *of types that are not served yet]
+ * the console's memory (common/console.h), to read. The reply to resize has "capacity": the device's size in bytes.
+ * The reply to status:
+ *	"launcher": {
+ *		"pid": number,
+ *		"version": "0.1.0",
+ *		"uptime_s": number,
+ *		"config": path, "hv": "sim:PATH", "hv_name": what answers there,
+ *		"log": path of its own log, null while it writes to a terminal,
+ *		"seccomp": "enforce" or "log",
+ *		"sandbox_missing": [names of the layers that this kernel lacks],
+ *		"skipped": [lines about devices of types that are not served yet]
  *	}
  *	"devices": [ {
  *		"name": "blk0", "type": "blk", "zone": number,
@@ -43,9 +49,12 @@
  *			none), "02:00:00:00:01:01", CONTROL_LINK_*, and frames that were lost on the way to and from the
  *			guest,
  *		"ports": of a console only: [ {
- *			"label": "console0" or, of the second port, "console0.1", "name": that the guest is told or
- *null, "backend": "pty", "socket", "file" or "stdio", "path": "/dev/pts/3" (null while there is none), or that of its
- *socket or file, "link": path in the run folder that leads there, "output_log": path or null
+ *			"label": "console0" or, of the second port, "console0.1",
+ *			"name": that the guest is told, or null,
+ *			"backend": "pty", "socket", "file" or "stdio",
+ *			"path": "/dev/pts/3" (null while there is none), or that of its socket or file,
+ *			"link": path in the run folder that leads there,
+ *			"output_log": path or null
  *		}, ... ],
  *		"log": path of its log file,
  *		"log_level": "info",

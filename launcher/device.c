@@ -206,6 +206,30 @@ int device_make(struct device *device)
 	return 0;
 }
 
+int device_kick(const struct device *device)
+{
+	struct hvisor_device_kick kick = {.id = device->id, .events = REGION_EV_CONTROL};
+
+	return hv_call(device->supervisor->hv, HVISOR_DEVICE_KICK, &kick);
+}
+
+int device_tell(const struct device *device, struct errors *errors)
+{
+	int error = device_kick(device);
+
+	if (error)
+		errors_add(errors, "%s: its backend cannot be told: %s", device->config->name, strerror(-error));
+	return error ? -1 : 0;
+}
+
+int device_check_made(const struct device *device, struct errors *errors)
+{
+	if (device->made)
+		return 0;
+	errors_add(errors, "%s is %s: %s", device->config->name, device_state_name(device->state), device->reason);
+	return -1;
+}
+
 void device_fail(struct device *device, bool fail)
 {
 	struct hvisor_device_fail request = {.id = device->id, .fail = fail};

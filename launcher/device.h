@@ -44,6 +44,15 @@ void device_signal(struct device *device, int signal);
  */
 int device_end(struct device *device);
 
+/* Rings the device's doorbell: its control was changed. 0 or -errno. */
+int device_kick(const struct device *device);
+
+/* The same for somebody who asked for the change. 0, or -1 after errors_add(). */
+int device_tell(const struct device *device, struct errors *errors);
+
+/* Is it made in hvisor? 0, or -1 after errors_add(). */
+int device_check_made(const struct device *device, struct errors *errors);
+
 /* Tells the guest that no backend will come (true), or takes that back. */
 void device_fail(struct device *device, bool fail);
 

@@ -5,28 +5,19 @@
 #include <stddef.h>
 #include <string.h>
 
-#include "launcher/supervise.h"
+#include "launcher/device.h"
 
 int device_set_link(struct device *device, bool up, struct errors *errors)
 {
-	struct hvisor_device_kick kick = {.id = device->id, .events = REGION_EV_CONTROL};
-	int error;
-
 	if (device->config->type != CONFIG_NET) {
 		errors_add(errors, "%s: a %s device has no link; net devices have one", device->config->name,
 			   config_type_name(device->config->type));
 		return -1;
 	}
-	if (!device->made) {
-		errors_add(errors, "%s is %s: %s", device->config->name, device_state_name(device->state),
-			   device->reason);
+	if (device_check_made(device, errors) < 0)
 		return -1;
-	}
 	core_store(&device->view->control.link_down, !up);
-	error = hv_call(device->supervisor->hv, HVISOR_DEVICE_KICK, &kick);
-	if (error)
-		errors_add(errors, "%s: its backend cannot be told: %s", device->config->name, strerror(-error));
-	return error ? -1 : 0;
+	return device_tell(device, errors);
 }
 
 bool device_link_up(const struct device *device)

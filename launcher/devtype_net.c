@@ -42,7 +42,7 @@ static int net_describe(const struct config_device *device, struct hvisor_device
 	(void)errors;
 	memcpy(config.mac, net->mac, sizeof(config.mac));
 	out->device_id = VIRTIO_ID_NET;
-	out->nqueues = 2 * net->queues + 1;
+	out->nqueues = NET_NQUEUES(net->queues);
 	out->queue_size_max = net->queue_size;
 	out->features = describe_features(net);
 	out->config_len = CONFIG_LEN;

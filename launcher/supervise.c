@@ -377,14 +377,12 @@ void device_take_over(struct device *device, bool known)
 
 int device_set_log_level(struct device *device, enum log_level level)
 {
-	struct hvisor_device_kick kick = {.id = device->id, .events = REGION_EV_CONTROL};
-
 	device->log_level = level;
 	if (!device->made)
 		return 0;
 	device_note_state(device);
 	core_store(&device->view->control.log_level, (core_u32)level);
-	return hv_call(device->supervisor->hv, HVISOR_DEVICE_KICK, &kick);
+	return device_kick(device);
 }
 
 /* Lets the backend write up to bytes of its file; without CAP_SYS_RESOURCE only a new process can have more. */
@@ -405,22 +403,17 @@ static bool device_raise_fsize(struct device *device, uint64_t bytes)
 
 int device_resize(struct device *device, uint64_t *capacity, struct errors *errors)
 {
-	struct hvisor_device_kick kick = {.id = device->id, .events = REGION_EV_CONTROL};
 	const struct devtype *type = device->program->type;
 	uint8_t config[REGION_CONFIG_MAX];
 	core_u32 gen;
-	int error;
 
 	if (!type->measure) {
 		errors_add(errors, "%s: a %s device has no size", device->config->name,
 			   config_type_name(device->config->type));
 		return -1;
 	}
-	if (!device->made) {
-		errors_add(errors, "%s is %s: %s", device->config->name, device_state_name(device->state),
-			   device->reason);
+	if (device_check_made(device, errors) < 0)
 		return -1;
-	}
 	gen = core_load_acquire(&device->view->device.config_gen);
 	memcpy(config, device->view->config[gen & 1], sizeof(config));
 	if (type->measure(device->config, config, capacity, errors) < 0)
@@ -434,8 +427,5 @@ int device_resize(struct device *device, uint64_t *capacity, struct errors *erro
 		device_request(device, DEVICE_RESTART);
 		return 0;
 	}
-	error = hv_call(device->supervisor->hv, HVISOR_DEVICE_KICK, &kick);
-	if (error)
-		errors_add(errors, "%s: its backend cannot be told: %s", device->config->name, strerror(-error));
-	return error ? -1 : 0;
+	return device_tell(device, errors);
 }
