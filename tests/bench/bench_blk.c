@@ -31,6 +31,7 @@
 #include "peer.h"
 #include "process.h"
 #include "report.h"
+#include "settings.h"
 #include "tests/test.h"
 
 #define IMAGE_SIZE (256ull << 20)
@@ -46,12 +47,7 @@ enum side {
 };
 
 struct bench {
-	unsigned int rounds;
-	unsigned int restarts;
-	double seconds;
-	double rest_seconds;
-	int driver_cpu;
-	int server_cpu;
+	struct bench_settings settings;
 	char image[128];
 	int image_fd;
 	uint8_t *expected; /* the image, mapped */
@@ -77,52 +73,6 @@ static const struct {
 	{"seqwrite-1m-qd32", {.write = true, .block = 1 << 20, .depth = 32}},
 };
 #define BENCH_LOADS (sizeof(bench_load) / sizeof(bench_load[0]))
-
-static int bench_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
-
-static int bench_fail(const char *format, ...)
-{
-	va_list args;
-
-	fprintf(stderr, "bench: ");
-	va_start(args, format);
-	vfprintf(stderr, format, args);
-	va_end(args);
-	fprintf(stderr, "\n");
-	return -1;
-}
-
-/* A number of the environment in [min, max], or the default without one. */
-static int bench_setting(const char *name, double min, double max, double *value)
-{
-	const char *text = getenv(name);
-	char *end;
-
-	if (!text || !*text)
-		return 0;
-	*value = strtod(text, &end);
-	if (*end || !(*value >= min && *value <= max))
-		return bench_fail("%s=%s: not a number from %g to %g", name, text, min, max);
-	return 0;
-}
-
-static int bench_settings(struct bench *bench)
-{
-	const char *smoke = getenv("BENCH_SMOKE");
-	bool quick = smoke && *smoke && strcmp(smoke, "0") != 0;
-	double rounds = quick ? 1 : 7;
-
-	bench->seconds = quick ? 0.05 : 0.5;
-	bench->rest_seconds = quick ? 0.5 : 10;
-	bench->restarts = quick ? 3 : 25;
-	if (bench_setting("ROUNDS", 1, REPORT_ROUNDS_MAX, &rounds) < 0 ||
-	    bench_setting("BENCH_SECONDS", 0.001, 60, &bench->seconds) < 0)
-		return -1;
-	bench->rounds = (unsigned int)rounds;
-	if (cpu_choose(&bench->driver_cpu, &bench->server_cpu) < 0)
-		return bench_fail("this needs two CPUs: one for the driver, one for what serves it");
-	return 0;
-}
 
 static int bench_make_image(struct bench *bench, const char *folder)
 {
@@ -168,40 +118,22 @@ static int bench_verify_all(struct bench *bench, uint32_t len)
 
 static int bench_start(struct bench *bench, const char *folder)
 {
-	int err = ours_start(&bench->ours, bench->image, folder, bench->server_cpu);
+	int err = ours_start(&bench->ours, bench->image, folder, bench->settings.server_cpu);
 	unsigned int i;
 
-	cpu_pin(0, bench->driver_cpu);
+	cpu_pin(0, bench->settings.driver_cpu);
 	if (err)
 		return -1;
 	/* An engine that this machine cannot run is named, and left out. */
 	for (i = 0; i < peer_engines && i < ENGINES_MAX; i++) {
 		struct peer *peer = &bench->peer[bench->npeers];
 
-		bench->npeers += peer_start(peer, &peer_engine[i], bench->image, folder, bench->server_cpu) == 0;
+		bench->npeers +=
+			peer_start(peer, &peer_engine[i], bench->image, folder, bench->settings.server_cpu) == 0;
 	}
 	if (bench->npeers == 0)
 		return bench_fail("no engine of the peer works");
 	return 0;
-}
-
-static struct report_row *bench_row(struct bench *bench, const char *name, const char *unit, unsigned int rounds)
-{
-	struct report_row *row = &bench->row[bench->nrows++];
-
-	*row = (struct report_row){
-		.unit = unit,
-		.rounds = rounds,
-		.ours = REPORT_NONE,
-		.peer = REPORT_NONE,
-		.limit = REPORT_NONE,
-		.ours_over_peer = REPORT_NONE,
-		.ours_over_limit = REPORT_NONE,
-		.limit_preadv = REPORT_NONE,
-		.limit_io_uring = REPORT_NONE,
-	};
-	snprintf(row->name, sizeof(row->name), "%s", name);
-	return row;
 }
 
 /* What the processes cost that have done a few small requests: pages of the guest's that they touched count too. */
@@ -210,8 +142,8 @@ static int bench_rest(struct bench *bench)
 	pid_t pid[2] = {ours_backend(&bench->ours), bench->peer[0].pid};
 	struct process_switches before[2];
 	struct process_switches now;
-	struct report_row *wakeups = bench_row(bench, "wakeups-at-rest", "count", 1);
-	struct report_row *pss = bench_row(bench, "pss-at-rest", "KiB", 1);
+	struct report_row *wakeups = report_row_init(&bench->row[bench->nrows++], "wakeups-at-rest", "count", 1);
+	struct report_row *pss = report_row_init(&bench->row[bench->nrows++], "pss-at-rest", "KiB", 1);
 	double *count[2] = {&wakeups->ours, &wakeups->peer};
 	double *kib[2] = {&pss->ours, &pss->peer};
 	unsigned int i;
@@ -222,7 +154,7 @@ static int bench_rest(struct bench *bench)
 		if (process_switches(pid[i], &before[i]) < 0)
 			return bench_fail("nothing to see of process %d in /proc", (int)pid[i]);
 	}
-	poll(NULL, 0, (int)(bench->rest_seconds * 1000));
+	poll(NULL, 0, (int)(bench->settings.rest_seconds * 1000));
 	for (i = 0; i < 2; i++) {
 		*kib[i] = process_pss_kib(pid[i]);
 		if (process_switches(pid[i], &now) < 0 || *kib[i] < 0)
@@ -240,15 +172,17 @@ static double bench_measure(struct bench *bench, unsigned int side, const struct
 
 	switch (side) {
 	case SIDE_OURS:
-		rate = load_run(&bench->ours.disk, load, seed, bench->seconds);
+		rate = load_run(&bench->ours.disk, load, seed, bench->settings.seconds);
 		break;
 	case SIDE_PREADV:
-		return limit_preadv(bench->image_fd, IMAGE_SIZE, load, seed, bench->seconds, bench->server_cpu);
+		return limit_preadv(bench->image_fd, IMAGE_SIZE, load, seed, bench->settings.seconds,
+				    bench->settings.server_cpu);
 	case SIDE_IO_URING:
-		return limit_io_uring(bench->image_fd, IMAGE_SIZE, load, seed, bench->seconds, bench->server_cpu);
+		return limit_io_uring(bench->image_fd, IMAGE_SIZE, load, seed, bench->settings.seconds,
+				      bench->settings.server_cpu);
 	default:
 		who = bench->peer[side - SIDE_PEER].engine->name;
-		rate = load_run(&bench->peer[side - SIDE_PEER].disk, load, seed, bench->seconds);
+		rate = load_run(&bench->peer[side - SIDE_PEER].disk, load, seed, bench->settings.seconds);
 		break;
 	}
 	if (rate < 0)
@@ -261,7 +195,8 @@ static void bench_row_fill(struct bench *bench, const char *name, const struct l
 {
 	bool small = load->block == 4096;
 	double scale = small ? 1 : load->block / 1e6;
-	struct report_row *row = bench_row(bench, name, small ? "IOPS" : "MB/s", bench->rounds);
+	struct report_row *row =
+		report_row_init(&bench->row[bench->nrows++], name, small ? "IOPS" : "MB/s", bench->settings.rounds);
 	unsigned int limit = load->depth > 1 ? SIDE_IO_URING : SIDE_PREADV;
 	double sorted[SIDES_MAX][REPORT_ROUNDS_MAX];
 	double median[SIDES_MAX];
@@ -270,7 +205,7 @@ static void bench_row_fill(struct bench *bench, const char *name, const struct l
 
 	memcpy(sorted, sample, sizeof(sorted));
 	for (side = 0; side < SIDE_PEER + bench->npeers; side++) {
-		median[side] = report_median(sorted[side], bench->rounds) * scale;
+		median[side] = report_median(sorted[side], bench->settings.rounds) * scale;
 		if (side > SIDE_PEER && median[side] > median[best])
 			best = side;
 	}
@@ -280,14 +215,15 @@ static void bench_row_fill(struct bench *bench, const char *name, const struct l
 	row->limit_preadv = median[SIDE_PREADV];
 	row->limit_io_uring = median[SIDE_IO_URING];
 	row->limit = median[limit];
-	row->ours_over_peer = report_ratio(sample[SIDE_OURS], sample[best], bench->rounds);
-	row->ours_over_limit = report_ratio(sample[SIDE_OURS], sample[limit], bench->rounds);
+	row->ours_over_peer = report_ratio(sample[SIDE_OURS], sample[best], bench->settings.rounds);
+	row->ours_over_limit = report_ratio(sample[SIDE_OURS], sample[limit], bench->settings.rounds);
 }
 
 static void bench_progress(const struct bench *bench, unsigned int round)
 {
 	if (isatty(STDERR_FILENO))
-		fprintf(stderr, "\rround %u of %u%s", round, bench->rounds, round == bench->rounds ? "\n" : "");
+		fprintf(stderr, "\rround %u of %u%s", round, bench->settings.rounds,
+			round == bench->settings.rounds ? "\n" : "");
 }
 
 static long bench_preemptions(void)
@@ -308,7 +244,7 @@ static int bench_loads(struct bench *bench)
 	uint64_t begin = load_now_ns();
 	long preemptions = bench_preemptions();
 
-	for (round = 0; round < bench->rounds; round++) {
+	for (round = 0; round < bench->settings.rounds; round++) {
 		for (load = 0; load < BENCH_LOADS; load++) {
 			/* Another side begins in each round, and all sides go to the same places in a round. */
 			for (i = 0; i < sides; i++) {
@@ -380,20 +316,20 @@ static int bench_restarts(struct bench *bench)
 	struct report_row *row;
 	unsigned int i;
 
-	for (i = 0; i < bench->restarts; i++) {
+	for (i = 0; i < bench->settings.restarts; i++) {
 		sample[i] = bench_kill(bench);
 		if (sample[i] < 0)
 			return -1;
 	}
-	row = bench_row(bench, "sigkill-to-next-request", "ms", bench->restarts);
-	row->ours = report_median(sample, bench->restarts);
-	for (i = 0; i < bench->restarts; i++) {
+	row = report_row_init(&bench->row[bench->nrows++], "sigkill-to-next-request", "ms", bench->settings.restarts);
+	row->ours = report_median(sample, bench->settings.restarts);
+	for (i = 0; i < bench->settings.restarts; i++) {
 		sample[i] = bench_restart(bench);
 		if (sample[i] < 0)
 			return -1;
 	}
-	row = bench_row(bench, "restart-longest-pause", "ms", bench->restarts);
-	row->ours = report_median(sample, bench->restarts);
+	row = report_row_init(&bench->row[bench->nrows++], "restart-longest-pause", "ms", bench->settings.restarts);
+	row->ours = report_median(sample, bench->settings.restarts);
 	return 0;
 }
 
@@ -402,10 +338,10 @@ static void bench_conditions(const struct bench *bench)
 	struct utsname name;
 
 	uname(&name);
-	printf("Linux %s, medians of %u rounds of %g s each, over %s of %llu MiB.\n", name.release, bench->rounds,
-	       bench->seconds, bench->image, IMAGE_SIZE >> 20);
+	printf("Linux %s, medians of %u rounds of %g s each, over %s of %llu MiB.\n", name.release,
+	       bench->settings.rounds, bench->settings.seconds, bench->image, IMAGE_SIZE >> 20);
 	printf("CPU %d: the driver, which polls. CPU %d: what serves it (hvisor-blk, or qemu-storage-daemon with all\n",
-	       bench->driver_cpu, bench->server_cpu);
+	       bench->settings.driver_cpu, bench->settings.server_cpu);
 	printf("its threads), or a limit loop over the same file. The limit: preadv at depth 1, io_uring at depth "
 	       "32.\n");
 	printf("Others took the driver's CPU %.0f times a second: on a quiet machine that is next to never.\n\n",
@@ -434,7 +370,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: bench_blk FOLDER JSON\n");
 		return 2;
 	}
-	if (bench_settings(&bench) < 0)
+	if (bench_settings_init(&bench.settings) < 0)
 		return 2;
 	result = bench_run(&bench, argv[1]);
 	if (result < 0 && bench.ours.sim_on)

@@ -28,6 +28,7 @@
 #include "load.h"
 #include "process.h"
 #include "report.h"
+#include "settings.h"
 #include "tests/sim/console_rig.h"
 #include "tests/test.h"
 
@@ -41,11 +42,7 @@ enum kind {
 };
 
 struct bench {
-	unsigned int rounds;
-	double seconds;
-	double rest_seconds;
-	int driver_cpu;
-	int server_cpu;
+	struct bench_settings settings;
 	struct console_rig rig; /* a port of each kind */
 	int end[KINDS]; /* their other ends */
 	int limit[KINDS][2]; /* an endpoint of each kind and its other end */
@@ -68,43 +65,6 @@ static const struct {
 static uint8_t piece[PIECE];
 static uint8_t taken[1u << 16];
 
-static int bench_fail(const char *what)
-{
-	fprintf(stderr, "bench: %s\n", what);
-	return -1;
-}
-
-static int bench_setting(const char *name, double min, double max, double *value)
-{
-	const char *text = getenv(name);
-	char *end;
-
-	if (!text || !*text)
-		return 0;
-	*value = strtod(text, &end);
-	if (!*end && *value >= min && *value <= max)
-		return 0;
-	fprintf(stderr, "bench: %s=%s: not a number from %g to %g\n", name, text, min, max);
-	return -1;
-}
-
-static int bench_settings(struct bench *bench)
-{
-	const char *smoke = getenv("BENCH_SMOKE");
-	bool quick = smoke && *smoke && strcmp(smoke, "0") != 0;
-	double rounds = quick ? 1 : 7;
-
-	bench->seconds = quick ? 0.05 : 0.5;
-	bench->rest_seconds = quick ? 0.5 : 10;
-	if (bench_setting("ROUNDS", 1, REPORT_ROUNDS_MAX, &rounds) < 0 ||
-	    bench_setting("BENCH_SECONDS", 0.001, 60, &bench->seconds) < 0)
-		return -1;
-	bench->rounds = (unsigned int)rounds;
-	if (cpu_choose(&bench->driver_cpu, &bench->server_cpu) < 0)
-		return bench_fail("this needs two CPUs: one for the driver, one for what serves it");
-	return 0;
-}
-
 static int is_open(void *arg)
 {
 	struct guest_console *guest = arg;
@@ -118,11 +78,11 @@ static int bench_start(struct bench *bench)
 	struct termios raw;
 	uint32_t kind;
 
-	cpu_pin(0, bench->server_cpu);
+	cpu_pin(0, bench->settings.server_cpu);
 	console_rig_init(&bench->rig, ", \"ports\": [{}, {\"backend\": \"socket\"}]", PIECE, true);
 	bench->end[PTY] = console_rig_open(&bench->rig, "console0");
 	bench->end[SOCKET] = console_rig_open(&bench->rig, "console0.1");
-	cpu_pin(0, bench->driver_cpu);
+	cpu_pin(0, bench->settings.driver_cpu);
 	if (test_wait(is_open, &bench->rig.guest, CONSOLE_RIG_LIMIT_MS) != 1)
 		return bench_fail("the driver does not come up on hvisor-console");
 	if (openpty(&bench->limit[PTY][0], &bench->limit[PTY][1], NULL, NULL, NULL) < 0 ||
@@ -153,7 +113,7 @@ static double ours_out(struct bench *bench, enum kind kind)
 {
 	struct guest_console *guest = &bench->rig.guest;
 	uint64_t begin = load_now_ns();
-	uint64_t end = begin + (uint64_t)(bench->seconds * 1e9);
+	uint64_t end = begin + (uint64_t)(bench->settings.seconds * 1e9);
 	uint64_t done = 0;
 	uint64_t now;
 	ssize_t n;
@@ -177,7 +137,7 @@ static double ours_in(struct bench *bench, enum kind kind)
 {
 	struct guest_console *guest = &bench->rig.guest;
 	uint64_t begin = load_now_ns();
-	uint64_t end = begin + (uint64_t)(bench->seconds * 1e9);
+	uint64_t end = begin + (uint64_t)(bench->settings.seconds * 1e9);
 	uint64_t done = 0;
 	uint64_t given = 0;
 	uint64_t in_time = 0;
@@ -193,7 +153,7 @@ static double ours_in(struct bench *bench, enum kind kind)
 	}
 	if (done < given)
 		return bench_fail("input for the guest does not come to it");
-	return (double)in_time / bench->seconds;
+	return (double)in_time / bench->settings.seconds;
 }
 
 /* In a child, until it is killed: the other half of the limit. */
@@ -218,13 +178,13 @@ static double limit_run(struct bench *bench, enum kind kind, bool out)
 	fflush(NULL);
 	pid = fork();
 	if (pid == 0) {
-		cpu_pin(0, bench->server_cpu);
+		cpu_pin(0, bench->settings.server_cpu);
 		limit_serve(bench->limit[kind][0], out);
 	}
 	if (pid < 0)
 		return bench_fail("no process for the limit");
 	begin = load_now_ns();
-	end = begin + (uint64_t)(bench->seconds * 1e9);
+	end = begin + (uint64_t)(bench->settings.seconds * 1e9);
 	for (now = begin; now < end; now = load_now_ns()) {
 		n = out ? read(fd, taken, sizeof(taken)) : write(fd, piece, PIECE);
 		done += n > 0 ? (uint64_t)n : 0;
@@ -233,25 +193,6 @@ static double limit_run(struct bench *bench, enum kind kind, bool out)
 	waitpid(pid, NULL, 0);
 	drain(out ? fd : bench->limit[kind][0]);
 	return (double)done / ((double)(now - begin) / 1e9);
-}
-
-static struct report_row *bench_row(struct bench *bench, const char *name, const char *unit, unsigned int rounds)
-{
-	struct report_row *row = &bench->row[bench->nrows++];
-
-	*row = (struct report_row){
-		.unit = unit,
-		.rounds = rounds,
-		.ours = REPORT_NONE,
-		.peer = REPORT_NONE,
-		.limit = REPORT_NONE,
-		.ours_over_peer = REPORT_NONE,
-		.ours_over_limit = REPORT_NONE,
-		.limit_preadv = REPORT_NONE,
-		.limit_io_uring = REPORT_NONE,
-	};
-	snprintf(row->name, sizeof(row->name), "%s", name);
-	return row;
 }
 
 static double bench_measure(struct bench *bench, size_t load, bool ours)
@@ -271,7 +212,7 @@ static int bench_loads(struct bench *bench)
 	size_t load;
 	double rate;
 
-	for (round = 0; round < bench->rounds; round++) {
+	for (round = 0; round < bench->settings.rounds; round++) {
 		for (load = 0; load < BENCH_LOADS; load++) {
 			/* The other side begins in each round. */
 			for (i = 0; i < 2; i++) {
@@ -285,10 +226,11 @@ static int bench_loads(struct bench *bench)
 		}
 	}
 	for (load = 0; load < BENCH_LOADS; load++) {
-		row = bench_row(bench, bench_load[load].name, "MB/s", bench->rounds);
-		row->ours_over_limit = report_ratio(sample[load][0], sample[load][1], bench->rounds);
-		row->ours = report_median(sample[load][0], bench->rounds);
-		row->limit = report_median(sample[load][1], bench->rounds);
+		row = report_row_init(&bench->row[bench->nrows++], bench_load[load].name, "MB/s",
+				      bench->settings.rounds);
+		row->ours_over_limit = report_ratio(sample[load][0], sample[load][1], bench->settings.rounds);
+		row->ours = report_median(sample[load][0], bench->settings.rounds);
+		row->limit = report_median(sample[load][1], bench->settings.rounds);
 		row->limit_preadv = row->limit;
 	}
 	return 0;
@@ -307,8 +249,9 @@ static int is_asleep(void *arg)
 
 static int bench_rest(struct bench *bench)
 {
-	struct report_row *wakeups = bench_row(bench, "console-wakeups-at-rest", "count", 1);
-	struct report_row *pss = bench_row(bench, "console-pss-at-rest", "KiB", 1);
+	struct report_row *wakeups =
+		report_row_init(&bench->row[bench->nrows++], "console-wakeups-at-rest", "count", 1);
+	struct report_row *pss = report_row_init(&bench->row[bench->nrows++], "console-pss-at-rest", "KiB", 1);
 	struct process_switches before, now;
 	pid_t pid = rig_pid(&bench->rig.rig, "console0");
 
@@ -316,7 +259,7 @@ static int bench_rest(struct bench *bench)
 		return bench_fail("hvisor-console does not come to rest");
 	if (process_switches(pid, &before) < 0)
 		return bench_fail("nothing to see of the backend in /proc");
-	poll(NULL, 0, (int)(bench->rest_seconds * 1000));
+	poll(NULL, 0, (int)(bench->settings.rest_seconds * 1000));
 	pss->ours = process_pss_kib(pid);
 	if (process_switches(pid, &now) < 0 || pss->ours < 0)
 		return bench_fail("nothing to see of the backend in /proc");
@@ -334,7 +277,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: bench_console JSON\n");
 		return 2;
 	}
-	if (bench_settings(&bench) < 0)
+	if (bench_settings_init(&bench.settings) < 0)
 		return 2;
 	if (bench_start(&bench) < 0 || bench_rest(&bench) < 0 || bench_loads(&bench) < 0)
 		return 1;
@@ -342,7 +285,7 @@ int main(int argc, char **argv)
 	printf("\nConsoles, medians of %u rounds of %g s each. CPU %d: the driver, which polls and is the program at "
 	       "the\n"
 	       "other end. CPU %d: hvisor-console, or a process that only writes or reads, which is the limit.\n\n",
-	       bench.rounds, bench.seconds, bench.driver_cpu, bench.server_cpu);
+	       bench.settings.rounds, bench.settings.seconds, bench.settings.driver_cpu, bench.settings.server_cpu);
 	report_table(stdout, bench.row, bench.nrows);
 	/* The rig works in a folder of its own. */
 	err = fchdir(here) < 0 ? -errno : report_json(argv[1], bench.row, bench.nrows);

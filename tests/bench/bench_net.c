@@ -21,6 +21,7 @@
 #include "load.h"
 #include "process.h"
 #include "report.h"
+#include "settings.h"
 #include "tap.h"
 #include "tests/sim/net_rig.h"
 
@@ -28,11 +29,7 @@
 #define DRAIN_NS 5000000000ull
 
 struct bench {
-	unsigned int rounds;
-	double seconds;
-	double rest_seconds;
-	int driver_cpu;
-	int server_cpu;
+	struct bench_settings settings;
 	struct net_rig rig;
 	struct guest_net net;
 	int sender; /* to the backend's tap */
@@ -54,52 +51,15 @@ static const struct {
 };
 #define BENCH_LOADS (sizeof(bench_load) / sizeof(bench_load[0]))
 
-static int bench_fail(const char *what)
-{
-	fprintf(stderr, "bench: %s\n", what);
-	return -1;
-}
-
-static int bench_setting(const char *name, double min, double max, double *value)
-{
-	const char *text = getenv(name);
-	char *end;
-
-	if (!text || !*text)
-		return 0;
-	*value = strtod(text, &end);
-	if (!*end && *value >= min && *value <= max)
-		return 0;
-	fprintf(stderr, "bench: %s=%s: not a number from %g to %g\n", name, text, min, max);
-	return -1;
-}
-
-static int bench_settings(struct bench *bench)
-{
-	const char *smoke = getenv("BENCH_SMOKE");
-	bool quick = smoke && *smoke && strcmp(smoke, "0") != 0;
-	double rounds = quick ? 1 : 7;
-
-	bench->seconds = quick ? 0.05 : 0.5;
-	bench->rest_seconds = quick ? 0.5 : 10;
-	if (bench_setting("ROUNDS", 1, REPORT_ROUNDS_MAX, &rounds) < 0 ||
-	    bench_setting("BENCH_SECONDS", 0.001, 60, &bench->seconds) < 0)
-		return -1;
-	bench->rounds = (unsigned int)rounds;
-	if (cpu_choose(&bench->driver_cpu, &bench->server_cpu) < 0)
-		return bench_fail("this needs two CPUs: one for the driver, one for what serves it");
-	return 0;
-}
-
 static int bench_start(struct bench *bench)
 {
 	static const struct guest_net_options options = {.rx_buffers = 256, .polled = true};
 
-	cpu_pin(0, bench->server_cpu);
+	cpu_pin(0, bench->settings.server_cpu);
 	net_rig_init(&bench->rig, 1);
 	net_rig_start(&bench->rig);
-	cpu_pin(bench->rig.backend.pid, bench->server_cpu);
-	cpu_pin(0, bench->driver_cpu);
+	cpu_pin(bench->rig.backend.pid, bench->settings.server_cpu);
+	cpu_pin(0, bench->settings.driver_cpu);
 	net_rig_open(&bench->rig, &bench->net, &options);
 	/* Frames of the guest's are for nobody: no socket has to take copies of them. */
 	close(bench->rig.host);
@@ -123,7 +83,7 @@ static double ours_tx(struct bench *bench, const struct tap_frame *frame)
 	for (inflight = 0; inflight < GUEST_NET_TX_BUFFERS; inflight++)
 		memcpy(pair->tx_buffer[inflight].bytes, frame->bytes, part.len);
 	begin = load_now_ns();
-	end = begin + (uint64_t)(bench->seconds * 1e9);
+	end = begin + (uint64_t)(bench->settings.seconds * 1e9);
 	for (inflight = 0; inflight < GUEST_NET_TX_BUFFERS; inflight++) {
 		part.gpa = pair->tx_buffer[inflight].gpa;
 		guest_vq_add(&pair->tx, &part, 1, &pair->tx_buffer[inflight]);
@@ -172,7 +132,7 @@ static uint32_t rx_reap(struct bench *bench)
 static double ours_rx(struct bench *bench, const struct tap_frame *frame)
 {
 	uint64_t begin = load_now_ns();
-	uint64_t end = begin + (uint64_t)(bench->seconds * 1e9);
+	uint64_t end = begin + (uint64_t)(bench->settings.seconds * 1e9);
 	uint64_t now;
 	uint64_t done = 0;
 	uint64_t quiet;
@@ -195,27 +155,9 @@ static double bench_measure(struct bench *bench, bool ours, bool tx, const struc
 {
 	if (ours)
 		return tx ? ours_tx(bench, frame) : ours_rx(bench, frame);
-	return tx ? tap_write_loop(bench->limit, frame, bench->seconds, bench->server_cpu)
-		  : tap_read_loop(bench->limit, bench->limit_sender, frame, bench->seconds, bench->server_cpu);
-}
-
-static struct report_row *bench_row(struct bench *bench, const char *name, const char *unit, unsigned int rounds)
-{
-	struct report_row *row = &bench->row[bench->nrows++];
-
-	*row = (struct report_row){
-		.unit = unit,
-		.rounds = rounds,
-		.ours = REPORT_NONE,
-		.peer = REPORT_NONE,
-		.limit = REPORT_NONE,
-		.ours_over_peer = REPORT_NONE,
-		.ours_over_limit = REPORT_NONE,
-		.limit_preadv = REPORT_NONE,
-		.limit_io_uring = REPORT_NONE,
-	};
-	snprintf(row->name, sizeof(row->name), "%s", name);
-	return row;
+	return tx ? tap_write_loop(bench->limit, frame, bench->settings.seconds, bench->settings.server_cpu)
+		  : tap_read_loop(bench->limit, bench->limit_sender, frame, bench->settings.seconds,
+				  bench->settings.server_cpu);
 }
 
 static int bench_loads(struct bench *bench)
@@ -227,7 +169,7 @@ static int bench_loads(struct bench *bench)
 	size_t load;
 	double rate;
 
-	for (round = 0; round < bench->rounds; round++) {
+	for (round = 0; round < bench->settings.rounds; round++) {
 		for (load = 0; load < BENCH_LOADS; load++) {
 			bool tx = bench_load[load].tx;
 
@@ -246,10 +188,11 @@ static int bench_loads(struct bench *bench)
 		}
 	}
 	for (load = 0; load < BENCH_LOADS; load++) {
-		row = bench_row(bench, bench_load[load].name, bench_load[load].bytes ? "MB/s" : "pps", bench->rounds);
-		row->ours_over_limit = report_ratio(sample[load][0], sample[load][1], bench->rounds);
-		row->ours = report_median(sample[load][0], bench->rounds);
-		row->limit = report_median(sample[load][1], bench->rounds);
+		row = report_row_init(&bench->row[bench->nrows++], bench_load[load].name,
+				      bench_load[load].bytes ? "MB/s" : "pps", bench->settings.rounds);
+		row->ours_over_limit = report_ratio(sample[load][0], sample[load][1], bench->settings.rounds);
+		row->ours = report_median(sample[load][0], bench->settings.rounds);
+		row->limit = report_median(sample[load][1], bench->settings.rounds);
 		row->limit_preadv = row->limit;
 	}
 	return 0;
@@ -257,15 +200,15 @@ static int bench_loads(struct bench *bench)
 
 static int bench_rest(struct bench *bench)
 {
-	struct report_row *wakeups = bench_row(bench, "net-wakeups-at-rest", "count", 1);
-	struct report_row *pss = bench_row(bench, "net-pss-at-rest", "KiB", 1);
+	struct report_row *wakeups = report_row_init(&bench->row[bench->nrows++], "net-wakeups-at-rest", "count", 1);
+	struct report_row *pss = report_row_init(&bench->row[bench->nrows++], "net-pss-at-rest", "KiB", 1);
 	struct process_switches before, now;
 	pid_t pid = bench->rig.backend.pid;
 
 	net_rig_await_asleep(&bench->rig);
 	if (process_switches(pid, &before) < 0)
 		return bench_fail("nothing to see of the backend in /proc");
-	poll(NULL, 0, (int)(bench->rest_seconds * 1000));
+	poll(NULL, 0, (int)(bench->settings.rest_seconds * 1000));
 	pss->ours = process_pss_kib(pid);
 	if (process_switches(pid, &now) < 0 || pss->ours < 0)
 		return bench_fail("nothing to see of the backend in /proc");
@@ -283,7 +226,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: bench_net JSON\n");
 		return 2;
 	}
-	if (bench_settings(&bench) < 0)
+	if (bench_settings_init(&bench.settings) < 0)
 		return 2;
 	if (bench_start(&bench) < 0 || bench_rest(&bench) < 0 || bench_loads(&bench) < 0)
 		return 1;
@@ -292,7 +235,7 @@ int main(int argc, char **argv)
 	printf("\nFrames through a tap, medians of %u rounds of %g s each. CPU %d: the driver, which polls and sends "
 	       "what\n"
 	       "comes in. CPU %d: hvisor-net, or a loop of readv() or writev(), which is the limit.\n\n",
-	       bench.rounds, bench.seconds, bench.driver_cpu, bench.server_cpu);
+	       bench.settings.rounds, bench.settings.seconds, bench.settings.driver_cpu, bench.settings.server_cpu);
 	report_table(stdout, bench.row, bench.nrows);
 	/* The rig works in a folder of its own. */
 	err = fchdir(here) < 0 ? -errno : report_json(argv[1], bench.row, bench.nrows);

@@ -13,6 +13,23 @@ static int report_compare(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
+struct report_row *report_row_init(struct report_row *row, const char *name, const char *unit, unsigned int rounds)
+{
+	*row = (struct report_row){
+		.unit = unit,
+		.rounds = rounds,
+		.ours = REPORT_NONE,
+		.peer = REPORT_NONE,
+		.limit = REPORT_NONE,
+		.ours_over_peer = REPORT_NONE,
+		.ours_over_limit = REPORT_NONE,
+		.limit_preadv = REPORT_NONE,
+		.limit_io_uring = REPORT_NONE,
+	};
+	snprintf(row->name, sizeof(row->name), "%s", name);
+	return row;
+}
+
 double report_median(double *value, unsigned int n)
 {
 	qsort(value, n, sizeof(*value), report_compare);

@@ -21,6 +21,9 @@ struct report_row {
 	double limit_io_uring;
 };
 
+/* A row in which nothing is measured yet. Returns row. */
+struct report_row *report_row_init(struct report_row *row, const char *name, const char *unit, unsigned int rounds);
+
 /* The middle one of n values (n > 0), of an even number the mean of the two in the middle. Sorts them. */
 double report_median(double *value, unsigned int n);
 
