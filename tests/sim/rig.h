@@ -83,6 +83,20 @@ void rig_kill(struct rig *rig, const char *name);
  */
 int rig_launcher(struct rig *rig, char *out, size_t size, ...) __attribute__((sentinel));
 
+/* The same, which has to succeed; out is an array. */
+#define RIG_ASK(rig, out, ...)                                                                                         \
+	do {                                                                                                           \
+		if (rig_launcher(rig, out, sizeof(out), __VA_ARGS__, NULL) != 0)                                       \
+			TEST_FAIL("%s", out);                                                                          \
+	} while (0)
+
+/* The same, which has to fail and to say text. */
+#define RIG_REFUSED(rig, out, text, ...)                                                                               \
+	do {                                                                                                           \
+		CHECK_INT(rig_launcher(rig, out, sizeof(out), __VA_ARGS__, NULL), 1);                                  \
+		CHECK_HAS(out, text);                                                                                  \
+	} while (0)
+
 /* Ends the launcher with a signal and waits for it (at most 30 s). Returns its wait status. */
 int rig_end_launcher(struct rig *rig, int signal);
 

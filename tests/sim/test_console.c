@@ -26,13 +26,6 @@
 
 static char out[1u << 20];
 
-/* Runs hvisor-launch, which has to succeed. */
-#define ASK(c, ...)                                                                                                    \
-	do {                                                                                                           \
-		if (rig_launcher(&(c)->rig, out, sizeof(out), __VA_ARGS__, NULL) != 0)                                 \
-			TEST_FAIL("%s", out);                                                                          \
-	} while (0)
-
 static void begin(struct console_rig *c)
 {
 	console_rig_init(c, "", GUEST_CONSOLE_BUFFER, false);
@@ -406,7 +399,7 @@ static void test_errors(void)
 	begin(&c);
 	CHECK_INT(rig_launcher(&c.rig, out, sizeof(out), "--console", "console1", NULL), 1);
 	CHECK_HAS(out, "console1: no device has this name; there is console0; did you mean console0?");
-	ASK(&c, "--status", "--json", "console0");
+	RIG_ASK(&c.rig, out, "--status", "--json", "console0");
 	reply = cJSON_Parse(out);
 	device = cJSON_GetArrayItem(cJSON_GetObjectItem(reply, "devices"), 0);
 	CHECK(readlink("run/console0", path, sizeof(path) - 1) > 0);
@@ -422,7 +415,7 @@ static void test_errors(void)
 		 c.rig.run_dir);
 	rig_await_text(&c.rig, c.rig.errors, out);
 	/* When all has ended, nobody is led astray. */
-	ASK(&c, "--stop");
+	RIG_ASK(&c.rig, out, "--stop");
 	CHECK_INT(access("run/console0", F_OK), -1);
 	rig_finish(&c.rig);
 }

@@ -26,26 +26,12 @@
 
 static char out[OUT_MAX];
 
-/* Runs hvisor-launch, which has to succeed. */
-#define ASK(rig, ...)                                                                                                  \
-	do {                                                                                                           \
-		if (rig_launcher(rig, out, sizeof(out), __VA_ARGS__, NULL) != 0)                                       \
-			TEST_FAIL("%s", out);                                                                          \
-	} while (0)
-
-/* Runs hvisor-launch, which has to fail and to say why. */
-#define REFUSED(rig, text, ...)                                                                                        \
-	do {                                                                                                           \
-		CHECK_INT(rig_launcher(rig, out, sizeof(out), __VA_ARGS__, NULL), 1);                                  \
-		CHECK_HAS(out, text);                                                                                  \
-	} while (0)
-
 /* --status --json; to be deleted. */
 static cJSON *status(struct rig *rig)
 {
 	cJSON *reply;
 
-	ASK(rig, "--status", "--json");
+	RIG_ASK(rig, out, "--status", "--json");
 	reply = cJSON_Parse(out);
 	if (!reply)
 		TEST_FAIL("no JSON: %s", out);
@@ -216,10 +202,10 @@ static void test_status(void)
 	CHECK_INT(status_number(&rig, "blk1", "requests"), 0);
 	CHECK_INT(status_number(&rig, "blk1", "status"), 0);
 	CHECK(status_number(&rig, "blk0", "accesses") > 10);
-	ASK(&rig, "--status", "blk1");
+	RIG_ASK(&rig, out, "--status", "blk1");
 	CHECK_HAS(out, "blk1");
 	CHECK(!strstr(out, "blk0"));
-	REFUSED(&rig, "blk0", "--status", "blk7");
+	RIG_REFUSED(&rig, out, "blk0", "--status", "blk7");
 	guest_blk_close(&blk);
 	rig_finish(&rig);
 }
@@ -233,7 +219,7 @@ static void test_stop_and_start(void)
 	serve(&rig, 2, NULL);
 	open_disk(&rig, &blk[0], 0);
 	open_disk(&rig, &blk[1], 1);
-	ASK(&rig, "--stop", "blk0");
+	RIG_ASK(&rig, out, "--stop", "blk0");
 	CHECK_INT(rig_pid(&rig, "blk0"), 0);
 	CHECK_STR(status_text(&rig, "blk0", "state"), "stopped");
 	CHECK_STR(status_text(&rig, "blk0", "last_exit"), "exit code 0");
@@ -249,15 +235,15 @@ static void test_stop_and_start(void)
 	CHECK_INT(guest_dev_read(&blk[0].dev, 0, VMMIO_STATUS), 15);
 	CHECK(!guest_blk_reap(&blk[0], 0));
 	/* Stopping what is stopped is no error, and restarting all leaves it alone. */
-	ASK(&rig, "--stop", "blk0");
-	ASK(&rig, "--restart", "all");
+	RIG_ASK(&rig, out, "--stop", "blk0");
+	RIG_ASK(&rig, out, "--restart", "all");
 	CHECK_STR(status_text(&rig, "blk0", "state"), "stopped");
 	CHECK_INT(rig_starts(&rig, "blk1"), 2);
-	ASK(&rig, "--start", "blk0");
+	RIG_ASK(&rig, out, "--start", "blk0");
 	CHECK(guest_blk_wait(&blk[0], 0, 10000) == request);
 	CHECK_INT(request->error, 0);
 	guest_blk_put(&blk[0], request);
-	ASK(&rig, "--start", "blk0");
+	RIG_ASK(&rig, out, "--start", "blk0");
 	CHECK_INT(rig_starts(&rig, "blk0"), 2);
 	guest_blk_close(&blk[0]);
 	guest_blk_close(&blk[1]);
@@ -310,7 +296,7 @@ static void test_restart_under_load(void)
 	open_disk(&rig, &blk, 0);
 	CHECK_INT(pthread_create(&thread, NULL, run_load, &load), 0);
 	for (i = 0; i < 10; i++)
-		ASK(&rig, "--restart", i % 2 ? "all" : "blk0");
+		RIG_ASK(&rig, out, "--restart", i % 2 ? "all" : "blk0");
 	CHECK_INT(rig_starts(&rig, "blk0"), 11);
 	__atomic_store_n(&load.stop, true, __ATOMIC_RELAXED);
 	CHECK_INT(pthread_join(thread, NULL), 0);
@@ -348,7 +334,7 @@ static void test_limit(void)
 	CHECK_INT(rig_pid(&rig, "blk0"), 0);
 	CHECK(guest_dev_read(&blk.dev, 0, VMMIO_STATUS) & VMMIO_S_NEEDS_RESET);
 	/* It stays so until somebody starts it; then the driver finds a device that works. */
-	ASK(&rig, "--start", "blk0");
+	RIG_ASK(&rig, out, "--start", "blk0");
 	CHECK_STR(status_text(&rig, "blk0", "failed_reason"), "");
 	guest_blk_close(&blk);
 	open_disk(&rig, &blk, 0);
@@ -392,7 +378,7 @@ static void test_hopeless(void)
 	CHECK_STR(status_text(&rig, "blk0", "last_exit"), "exit code 2");
 	CHECK_HAS(status_text(&rig, "blk0", "failed_reason"), "exit code 2");
 	CHECK_INT(status_number(&rig, "blk0", "restarts"), 0);
-	REFUSED(&rig, "blk0 is failed: process ", "--restart", "blk0");
+	RIG_REFUSED(&rig, out, "blk0 is failed: process ", "--restart", "blk0");
 	rig_finish(&rig);
 }
 
@@ -449,16 +435,16 @@ static void test_daemon(void)
 	close(fd);
 	await_state(&rig, "blk0", "running");
 	rig_await_text(&rig, "launcher.log", "info blk1: process ");
-	ASK(&rig, "--stop");
+	RIG_ASK(&rig, out, "--stop");
 	CHECK_INT(rig_pid(&rig, "blk0"), 0);
 	CHECK_INT(rig_pid(&rig, "blk1"), 0);
-	REFUSED(&rig, "", "--status");
+	RIG_REFUSED(&rig, out, "", "--status");
 	CHECK_INT(rig_launcher(&rig, out, sizeof(out), "--hv", rig.hv, "--log-dir", rig.log_dir, "--daemon", rig.config,
 			       NULL),
 		  0);
 	CHECK_STR(out, "");
 	CHECK_STR(status_text(&rig, "blk0", "state"), "running");
-	ASK(&rig, "--stop");
+	RIG_ASK(&rig, out, "--stop");
 	rig_finish(&rig);
 }
 
@@ -494,8 +480,8 @@ static void test_reopen_logs(void)
 	serve(&rig, 1, NULL);
 	CHECK_INT(rename("log/blk0.log", "log/moved"), 0);
 	CHECK_INT(kill(rig.launcher, SIGHUP), 0);
-	ASK(&rig, "--log-level", "blk0=debug");
-	ASK(&rig, "--restart", "blk0");
+	RIG_ASK(&rig, out, "--log-level", "blk0=debug");
+	RIG_ASK(&rig, out, "--restart", "blk0");
 	rig_await_text(&rig, "blk0.log", " debug landlock");
 	CHECK_STR(status_text(&rig, "blk0", "state"), "running");
 	rig_finish(&rig);
@@ -510,7 +496,7 @@ static void test_stop_deadline(void)
 	serve(&rig, 1, NULL);
 	CHECK_INT(kill(rig_pid(&rig, "blk0"), SIGSTOP), 0);
 	begin = test_now_ns();
-	ASK(&rig, "--stop", "blk0");
+	RIG_ASK(&rig, out, "--stop", "blk0");
 	CHECK(test_now_ns() - begin > 2900000000u);
 	CHECK_INT(rig_pid(&rig, "blk0"), 0);
 	CHECK_STR(status_text(&rig, "blk0", "last_exit"), "signal 9 (Killed)");
@@ -575,7 +561,7 @@ static void test_adoption(void)
 	serve(&rig, 1, NULL);
 	open_disk(&rig, &blk, 0);
 	CHECK_INT(pthread_create(&thread, NULL, run_load, &load), 0);
-	ASK(&rig, "--log-level", "blk0=debug");
+	RIG_ASK(&rig, out, "--log-level", "blk0=debug");
 	pid = rig_pid(&rig, "blk0");
 	for (i = 0; i < 3; i++) {
 		CHECK(WIFSIGNALED(rig_end_launcher(&rig, SIGKILL)));
@@ -603,9 +589,9 @@ static void test_adoption(void)
 	rig_launch(&rig, NULL);
 	rig_await_launcher(&rig);
 	CHECK_INT(status_number(&rig, "blk0", "restarts"), 1);
-	ASK(&rig, "--stop", "blk0");
+	RIG_ASK(&rig, out, "--stop", "blk0");
 	CHECK_INT(rig_pid(&rig, "blk0"), 0);
-	ASK(&rig, "--start", "blk0");
+	RIG_ASK(&rig, out, "--start", "blk0");
 	__atomic_store_n(&load.stop, true, __ATOMIC_RELAXED);
 	CHECK_INT(pthread_join(thread, NULL), 0);
 	CHECK_INT(load.errors, 0);
@@ -656,7 +642,7 @@ static void test_second_launcher(void)
 	struct rig rig;
 
 	serve(&rig, 1, NULL);
-	REFUSED(&rig, "uses the run folder", "--hv", rig.hv, "--log-dir", rig.log_dir, rig.config);
+	RIG_REFUSED(&rig, out, "uses the run folder", "--hv", rig.hv, "--log-dir", rig.log_dir, rig.config);
 	snprintf(want, sizeof(want), "a launcher with pid %d ", rig.launcher);
 	CHECK_HAS(out, want);
 	CHECK_STR(status_text(&rig, "blk0", "state"), "running");
@@ -673,7 +659,7 @@ static void test_run_folder_of_others(void)
 	rig_config_disks(&rig, &disk, 1, NULL);
 	CHECK_INT(mkdir("run", 0700), 0);
 	CHECK_INT(chmod("run", 0777), 0);
-	REFUSED(&rig, "can be written by others", "--hv", rig.hv, "--log-dir", rig.log_dir, rig.config);
+	RIG_REFUSED(&rig, out, "can be written by others", "--hv", rig.hv, "--log-dir", rig.log_dir, rig.config);
 	rig_finish(&rig);
 }
 
@@ -684,10 +670,10 @@ static void test_no_hypervisor(void)
 
 	rig_init(&rig, 4);
 	rig_config_disks(&rig, &disk, 1, NULL);
-	REFUSED(&rig, "cannot open /nonexistent/hvisor: it is not there; is the module loaded", "--hv",
-		"/nonexistent/hvisor", "--log-dir", rig.log_dir, rig.config);
-	REFUSED(&rig, "cannot open sim:/nonexistent/sim: ", "--hv", "sim:/nonexistent/sim", "--log-dir", rig.log_dir,
-		rig.config);
+	RIG_REFUSED(&rig, out, "cannot open /nonexistent/hvisor: it is not there; is the module loaded", "--hv",
+		    "/nonexistent/hvisor", "--log-dir", rig.log_dir, rig.config);
+	RIG_REFUSED(&rig, out, "cannot open sim:/nonexistent/sim: ", "--hv", "sim:/nonexistent/sim", "--log-dir",
+		    rig.log_dir, rig.config);
 	rig_finish(&rig);
 }
 
@@ -700,8 +686,8 @@ static void test_bad_policy(void)
 	rig_config_disks(&rig, &disk, 1, NULL);
 	CHECK_INT(mkdir("policy", 0755), 0);
 	scratch_write("policy/hvisor-blk.policy", "read\nreed\n", 10);
-	REFUSED(&rig, "policy/hvisor-blk.policy:2: no system call is named reed; did you mean read?", "--hv", rig.hv,
-		"--log-dir", rig.log_dir, "--policy-dir", "policy", rig.config);
+	RIG_REFUSED(&rig, out, "policy/hvisor-blk.policy:2: no system call is named reed; did you mean read?", "--hv",
+		    rig.hv, "--log-dir", rig.log_dir, "--policy-dir", "policy", rig.config);
 	rig_finish(&rig);
 }
 
@@ -744,13 +730,13 @@ static void test_full_log_disk(void)
 	close(fd);
 	rig_serve(&rig, 1);
 	open_disk(&rig, &blk, 0);
-	ASK(&rig, "--log-level", "blk0=debug");
+	RIG_ASK(&rig, out, "--log-level", "blk0=debug");
 	for (i = 0; i < 3; i++) {
-		ASK(&rig, "--restart", "blk0");
+		RIG_ASK(&rig, out, "--restart", "blk0");
 		check_served(&blk);
 	}
 	CHECK_INT(unlink(path), 0);
-	ASK(&rig, "--restart", "blk0");
+	RIG_ASK(&rig, out, "--restart", "blk0");
 	rig_await_text(&rig, "blk0.log", "lines could not be written here: No space left on device");
 	rig_await_text(&rig, "blk0.log", " debug landlock");
 	guest_blk_close(&blk);
@@ -768,7 +754,7 @@ static void test_log_level(void)
 	open_disk(&rig, &blk, 0);
 	/* So that it knows of a driver whose reset it can tell of. */
 	check_served(&blk);
-	ASK(&rig, "--log-level", "blk0=debug");
+	RIG_ASK(&rig, out, "--log-level", "blk0=debug");
 	guest_blk_close(&blk);
 	rig_await_text(&rig, "blk0.log", " debug reset by the driver");
 	CHECK_STR(status_text(&rig, "blk0", "log_level"), "debug");
@@ -776,7 +762,7 @@ static void test_log_level(void)
 	rig_kill(&rig, "blk0");
 	rig_await_starts(&rig, "blk0", 2);
 	rig_await_text(&rig, "blk0.log", " debug landlock");
-	ASK(&rig, "--log-level", "blk0=error");
+	RIG_ASK(&rig, out, "--log-level", "blk0=error");
 	CHECK_STR(status_text(&rig, "blk0", "log_level"), "error");
 	rig_finish(&rig);
 }
@@ -802,7 +788,7 @@ static void test_resize(void)
 	open_disk(&rig, &blk, 0);
 	CHECK_INT(blk.capacity, 2048);
 	CHECK_INT(truncate("disk0.img", 2 << 20), 0);
-	ASK(&rig, "--resize", "blk0");
+	RIG_ASK(&rig, out, "--resize", "blk0");
 	CHECK_HAS(out, "2097152");
 	/* It answers when the guest can see it. */
 	guest_blk_update(&blk);
@@ -815,7 +801,7 @@ static void test_resize(void)
 	CHECK_INT(guest_blk_read(&blk, 0, 4088, got, sizeof(got)), 0);
 	CHECK_MEM(got, bytes, sizeof(got));
 	CHECK_INT(truncate("disk0.img", 1 << 20), 0);
-	REFUSED(&rig, "can grow but not shrink", "--resize", "blk0");
+	RIG_REFUSED(&rig, out, "can grow but not shrink", "--resize", "blk0");
 	guest_blk_close(&blk);
 	rig_finish(&rig);
 }
@@ -941,7 +927,7 @@ static void test_many_devices(void)
 		CHECK(rig_pid(&rig, name) > 0);
 	}
 	begin = test_now_ns();
-	ASK(&rig, "--status", "--json");
+	RIG_ASK(&rig, out, "--status", "--json");
 	CHECK(test_now_ns() - begin < 500000000u);
 	CHECK_HAS(out, "\"blk63\"");
 	rig_finish(&rig);

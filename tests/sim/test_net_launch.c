@@ -22,20 +22,6 @@
 
 static char out[1u << 20];
 
-/* Runs hvisor-launch, which has to succeed. */
-#define ASK(rig, ...)                                                                                                  \
-	do {                                                                                                           \
-		if (rig_launcher(rig, out, sizeof(out), __VA_ARGS__, NULL) != 0)                                       \
-			TEST_FAIL("%s", out);                                                                          \
-	} while (0)
-
-/* Runs hvisor-launch, which has to fail and to say why. */
-#define REFUSED(rig, text, ...)                                                                                        \
-	do {                                                                                                           \
-		CHECK_INT(rig_launcher(rig, out, sizeof(out), __VA_ARGS__, NULL), 1);                                  \
-		CHECK_HAS(out, text);                                                                                  \
-	} while (0)
-
 /* The rig in a network namespace of its own, with the bridge br0. */
 static void begin(struct rig *rig)
 {
@@ -86,7 +72,7 @@ static void serve_one(struct rig *rig, const char *keys)
 /* --stop, which ends the launcher; what it was not able to do it would have said. */
 static void stop(struct rig *rig)
 {
-	ASK(rig, "--stop");
+	RIG_ASK(rig, out, "--stop");
 	rig_finish(rig);
 }
 
@@ -99,7 +85,7 @@ static void status_is(struct rig *rig, const char *key, const char *want)
 {
 	cJSON *reply;
 
-	ASK(rig, "--status", "--json", "net0");
+	RIG_ASK(rig, out, "--status", "--json", "net0");
 	reply = cJSON_Parse(out);
 	CHECK_STR(cJSON_GetStringValue(
 			  cJSON_GetObjectItem(cJSON_GetArrayItem(cJSON_GetObjectItem(reply, "devices"), 0), key)),
@@ -148,9 +134,9 @@ static void test_made(void)
 	CHECK_HAS(out, "\"tx_dropped\":\t0");
 	/* A stopped device takes its tap with it, a started one has it again. */
 	guest_net_close(&net);
-	ASK(&rig, "--stop", "net0");
+	RIG_ASK(&rig, out, "--stop", "net0");
 	LINK_GONE("hvt0");
-	ASK(&rig, "--start", "net0");
+	RIG_ASK(&rig, out, "--start", "net0");
 	LINK_HAS("hvt0", "UP.* mtu 1400 .*master br0");
 	stop(&rig);
 	LINK_GONE("hvt0");
@@ -166,11 +152,11 @@ static void test_link(void)
 	begin(&rig);
 	serve_one(&rig, TAP0);
 	CHECK_INT(guest_net_open(&net, &rig.guest, rig_base(0), rig_irq(0), &options), 0);
-	ASK(&rig, "--link", "net0=down");
+	RIG_ASK(&rig, out, "--link", "net0=down");
 	guest_net_update(&net);
 	CHECK_INT(le16toh(net.config.status) & VIRTIO_NET_S_LINK_UP, 0);
 	status_is(&rig, "link", "down");
-	ASK(&rig, "--status");
+	RIG_ASK(&rig, out, "--status");
 	CHECK_HAS(out, "net0: its link was taken down; hvisor-launch --link net0=up\n");
 	/* It stays so over backends and launchers. */
 	rig_kill(&rig, "net0");
@@ -179,15 +165,15 @@ static void test_link(void)
 	rig_end_launcher(&rig, SIGKILL);
 	rig_launch(&rig, NULL);
 	rig_await_launcher(&rig);
-	ASK(&rig, "--restart", "net0");
+	RIG_ASK(&rig, out, "--restart", "net0");
 	status_is(&rig, "link", "down");
 	guest_net_update(&net);
 	CHECK_INT(le16toh(net.config.status) & VIRTIO_NET_S_LINK_UP, 0);
-	ASK(&rig, "--link", "net0=up");
+	RIG_ASK(&rig, out, "--link", "net0=up");
 	guest_net_update(&net);
 	CHECK_INT(le16toh(net.config.status) & VIRTIO_NET_S_LINK_UP, VIRTIO_NET_S_LINK_UP);
 	status_is(&rig, "link", "up");
-	REFUSED(&rig, "net9: no device has this name", "--link", "net9=up");
+	RIG_REFUSED(&rig, out, "net9: no device has this name", "--link", "net9=up");
 	guest_net_close(&net);
 	stop(&rig);
 }
@@ -201,7 +187,7 @@ static void test_no_link(void)
 	rig_init(&rig, 16);
 	rig_config_disks(&rig, &disk, 1, NULL);
 	rig_serve(&rig, 1);
-	REFUSED(&rig, "blk0: a blk device has no link; net devices have one\n", "--link", "blk0=down");
+	RIG_REFUSED(&rig, out, "blk0: a blk device has no link; net devices have one\n", "--link", "blk0=down");
 	rig_finish(&rig);
 }
 
@@ -274,7 +260,7 @@ static void test_launcher_killed(void)
 	CHECK_INT(if_nametoindex("hvt0"), index);
 	rig_launch(&rig, NULL);
 	rig_await_launcher(&rig);
-	ASK(&rig, "--restart", "net0");
+	RIG_ASK(&rig, out, "--restart", "net0");
 	CHECK_INT(if_nametoindex("hvt0"), index);
 	stop(&rig);
 	LINK_GONE("hvt0");
@@ -336,7 +322,7 @@ static void test_more_queues(void)
 	rig_end_launcher(&rig, SIGKILL);
 	rig_kill(&rig, "net0");
 	configure(&rig, (const char *const[]){TAP0 ", \"queues\": 2"}, 1);
-	ASK(&rig, "--check", rig.config);
+	RIG_ASK(&rig, out, "--check", rig.config);
 	LINK_LACKS("hvt0", "multi_queue");
 	serve(&rig, 1);
 	LINK_HAS("hvt0", "multi_queue numqueues 2 ");
@@ -373,9 +359,9 @@ static void test_deleted(void)
 	rig_await_starts(&rig, "net0", 2);
 	LINK_HAS("hvt0", "UP.*master br0");
 	scratch_run("ip link del br0");
-	REFUSED(&rig, "tap hvt0: there is no bridge br0 for it to join; make it", "--restart", "net0");
+	RIG_REFUSED(&rig, out, "tap hvt0: there is no bridge br0 for it to join; make it", "--restart", "net0");
 	scratch_run("ip link add br0 type bridge && ip link set br0 up");
-	ASK(&rig, "--restart", "net0");
+	RIG_ASK(&rig, out, "--restart", "net0");
 	LINK_HAS("hvt0", "UP.*master br0");
 	guest_net_close(&net);
 	stop(&rig);
@@ -427,7 +413,7 @@ static void test_eight(void)
 static void check_refuses(struct rig *rig, const char *keys, const char *text)
 {
 	configure(rig, &keys, 1);
-	REFUSED(rig, text, "--check", rig->config);
+	RIG_REFUSED(rig, out, text, "--check", rig->config);
 }
 
 static void test_errors(void)
@@ -456,12 +442,12 @@ static void test_errors(void)
 	check_refuses(&rig, "\"tap\": \"lo\"", "tap lo: is a network card and no tap");
 	/* And what is right is shown. */
 	configure(&rig, (const char *const[]){TAP0 ", \"mtu\": 1400, \"rate\": {\"rx\": 2048}"}, 1);
-	ASK(&rig, "--check", rig.config);
+	RIG_ASK(&rig, out, "--check", rig.config);
 	CHECK_HAS(
 		out,
 		"  tap        hvt0\n  mac        02:00:00:00:01:01\n  mtu        1400\n  rate rx    2 KiB a second\n");
 	CHECK_HAS(out, " MTU ");
-	ASK(&rig, "--check", "--json", rig.config);
+	RIG_ASK(&rig, out, "--check", "--json", rig.config);
 	CHECK_HAS(out, "\"rate_rx\":\t2048");
 	rig_finish(&rig);
 }
@@ -473,7 +459,7 @@ static void fails(struct rig *rig, const char *keys, const char *text)
 	rig_launch(rig, NULL);
 	rig_await_launcher(rig);
 	rig_await_text(rig, rig->errors, text);
-	ASK(rig, "--stop");
+	RIG_ASK(rig, out, "--stop");
 	rig_finish(rig);
 }
 
