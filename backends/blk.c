@@ -6,6 +6,7 @@
 #include <linux/virtio_ids.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -232,6 +233,7 @@ static void capacity_update(struct blk *blk)
 static int blk_start(struct backend *b)
 {
 	struct blk *blk = blk_of(b);
+	struct stat st;
 	int error;
 
 	if (b->shape.config_len < offsetof(struct virtio_blk_config, max_secure_erase_sectors)) {
@@ -243,6 +245,7 @@ static int blk_start(struct backend *b)
 		if (error)
 			return error;
 	}
+	blk->no_discard = fstat(BLK_FD_IMAGE, &st) < 0 || !S_ISBLK(st.st_mode);
 	engine_init(blk);
 	blk->capacity = config_capacity(b);
 	if (blk->capacity > blk_image_size() / BLK_SECTOR)
@@ -342,7 +345,8 @@ static void io_done(struct blk *blk, struct blk_request *request, int64_t result
 
 static bool io_at_once(struct blk *blk, const struct blk_io *io, int64_t *result)
 {
-	if (blk->ring_on)
+	/* Before Linux 6.12 a ring cannot discard. */
+	if (blk->ring_on && io->op != BLK_OP_DISCARD)
 		return blk->engine == BLK_ENGINE_AUTO && blk_inline_try(blk, io, result);
 	*result = blk_io_now(io, 0);
 	return true;

@@ -34,9 +34,10 @@ enum blk_op {
 	BLK_OP_WRITE,
 	BLK_OP_SYNC,
 	BLK_OP_FALLOCATE,
+	BLK_OP_DISCARD,
 };
 
-/* One operation on the image. Its result is a count of bytes (0 for sync and fallocate) or -errno. */
+/* One operation on the image. Its result is a count of bytes, or -errno; 0 for those that move none. */
 struct blk_io {
 	enum blk_op op;
 	int flags; /* RWF_* of a read or write, FALLOC_FL_* */
@@ -107,6 +108,7 @@ struct blk {
 	bool writeback; /* a completed write need not be stable yet */
 	bool no_punch; /* the image cannot do it */
 	bool no_zero_range;
+	bool no_discard; /* it is no block device, or one that cannot */
 
 	uint64_t dirty_queues; /* bit n: chains of queue n were pushed and not published */
 	uint32_t next_queue; /* where the next turn begins */

@@ -7,6 +7,8 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
@@ -44,6 +46,9 @@ static int64_t io_once(const struct blk_io *io, int extra_flags)
 		break;
 	case BLK_OP_FALLOCATE:
 		n = fallocate(BLK_FD_IMAGE, io->flags, offset, (off_t)io->len);
+		break;
+	case BLK_OP_DISCARD:
+		n = ioctl(BLK_FD_IMAGE, BLKDISCARD, (uint64_t[]){io->offset, io->len});
 		break;
 	}
 	return n < 0 ? -errno : n;

@@ -10,6 +10,7 @@
 
 #define ZERO_BYTES (64u << 10)
 #define ZERO_IOVS 16
+#define DISCARD_BYTES (16u << 20) /* in one call: all else waits for its end */
 
 /* Never written, so it takes no memory of its own. Aligned for images opened past the page cache. */
 static uint8_t zeroes[ZERO_BYTES] __attribute__((aligned(BLK_BLOCK_MAX)));
@@ -236,6 +237,7 @@ static const char *op_name(const struct blk_request *request)
 	case BLK_OP_SYNC:
 		return "syncing";
 	case BLK_OP_FALLOCATE:
+	case BLK_OP_DISCARD:
 		return request->type == VIRTIO_BLK_T_DISCARD ? "discarding" : "zeroing";
 	}
 	return "?";
@@ -348,11 +350,13 @@ static bool step_ranges(struct blk *blk, struct blk_request *request)
 			return !blk->writeback && step_sync(request);
 		range_next(blk, request);
 		/* A discard is advice. */
-		if (request->type == VIRTIO_BLK_T_DISCARD && blk->no_punch)
+		if (request->type == VIRTIO_BLK_T_DISCARD && blk->no_punch && blk->no_discard)
 			request->left = 0;
 	}
 	if (request->punch && !blk->no_punch)
 		io_set(request, BLK_OP_FALLOCATE, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, request->left);
+	else if (request->type == VIRTIO_BLK_T_DISCARD)
+		io_set(request, BLK_OP_DISCARD, 0, request->left < DISCARD_BYTES ? request->left : DISCARD_BYTES);
 	else if (!blk->no_zero_range)
 		io_set(request, BLK_OP_FALLOCATE, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, request->left);
 	else
@@ -379,8 +383,7 @@ bool blk_request_step(struct blk *blk, struct blk_request *request)
 		more = step_ranges(blk, request);
 		break;
 	}
-	if (more && (request->io.op == BLK_OP_WRITE || request->io.op == BLK_OP_FALLOCATE) &&
-	    !image_holds(blk, &request->io)) {
+	if (more && request->io.op != BLK_OP_READ && request->io.op != BLK_OP_SYNC && !image_holds(blk, &request->io)) {
 		fail(blk, request, "the image has become shorter");
 		return false;
 	}
@@ -390,14 +393,19 @@ bool blk_request_step(struct blk *blk, struct blk_request *request)
 /* The image, or what it is on, cannot do what was tried: the next step tries the next best. */
 static void unsupported(struct blk *blk, struct blk_request *request)
 {
-	if (request->io.flags & FALLOC_FL_PUNCH_HOLE) {
+	if (request->io.op == BLK_OP_DISCARD) {
+		blk->no_discard = true;
+	} else if (request->io.flags & FALLOC_FL_PUNCH_HOLE) {
 		blk->no_punch = true;
-		log_info("the image's file system cannot deallocate a part of a file: discards do nothing");
-		if (request->type == VIRTIO_BLK_T_DISCARD)
-			request->left = 0;
 	} else {
 		blk->no_zero_range = true;
-		log_info("the image's file system cannot zero a part of a file: zeroes are written");
+		log_info("the image cannot zero a part of itself: zeroes are written");
+		return;
+	}
+	if (blk->no_punch && blk->no_discard) {
+		log_info("the image cannot deallocate a part of itself: discards do nothing");
+		if (request->type == VIRTIO_BLK_T_DISCARD)
+			request->left = 0;
 	}
 }
 
@@ -406,7 +414,7 @@ void blk_request_io_done(struct blk *blk, struct blk_request *request, int64_t r
 	const struct blk_io *io = &request->io;
 	uint64_t n = (uint64_t)result;
 
-	if (result == -EOPNOTSUPP && io->op == BLK_OP_FALLOCATE) {
+	if (result == -EOPNOTSUPP && (io->op == BLK_OP_FALLOCATE || io->op == BLK_OP_DISCARD)) {
 		unsupported(blk, request);
 		return;
 	}
@@ -426,6 +434,7 @@ void blk_request_io_done(struct blk *blk, struct blk_request *request, int64_t r
 		request->synced = true;
 		return;
 	case BLK_OP_FALLOCATE:
+	case BLK_OP_DISCARD:
 		n = io->len;
 		break;
 	}

@@ -128,6 +128,8 @@ void blk_ring_add(struct blk *blk, struct blk_request *request)
 		io_uring_prep_fallocate(sqe, 0, io->flags, (off_t)io->offset, (off_t)io->len);
 		blk->fallocates++;
 		break;
+	case BLK_OP_DISCARD: /* is done at once */
+		break;
 	}
 	sqe->flags |= IOSQE_FIXED_FILE;
 	io_uring_sqe_set_data(sqe, request);
