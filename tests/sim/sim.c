@@ -35,6 +35,7 @@ void sim_unwatch(struct sim *sim, struct sim_source *source)
 	epoll_ctl(sim->epoll_fd, EPOLL_CTL_DEL, source->fd, NULL);
 	close(source->fd);
 	source->fd = -1;
+	sim->unwatched++;
 }
 
 void sim_wake_server(struct sim *sim)
@@ -116,11 +117,15 @@ static void sim_serve(struct sim *sim, struct sim_source *source)
 	}
 }
 
-/* One event at a time, so that none can name a source which the one before it has closed. */
+/*
+ * One event at a time, and none that came before a source was taken off: it may name that one, or another that is in
+ * its place now. What is still true is reported again.
+ */
 static void *sim_server(void *argument)
 {
 	struct sim *sim = argument;
 	struct epoll_event event;
+	uint32_t unwatched = 0;
 	int timeout_ms = -1;
 	int n;
 
@@ -129,10 +134,11 @@ static void *sim_server(void *argument)
 		pthread_mutex_lock(&sim->lock);
 		if (sim->stopping)
 			break;
-		if (n == 1)
+		if (n == 1 && sim->unwatched == unwatched)
 			sim_serve(sim, event.data.ptr);
 		sim_deadlines(sim);
 		timeout_ms = sim_timeout_ms(sim);
+		unwatched = sim->unwatched;
 		pthread_cond_broadcast(&sim->changed);
 		pthread_mutex_unlock(&sim->lock);
 	}

@@ -141,6 +141,7 @@ struct sim {
 
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
 	int epoll_fd;
+	uint32_t unwatched; /* grows with each source that is taken off it */
 	struct sim_source listen;
 	struct sim_source wake;
 	struct sim_connection *connections;

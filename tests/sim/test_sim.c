@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The simulator keeps its side of kmod/hvisor_uapi.h and of hvisor's interface. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -389,6 +390,64 @@ static void test_attachment(void)
 	CHECK_INT(sim_call(&sim, HVISOR_DEVICE_ATTACH, &again), 0);
 	close(again.attachment_fd);
 	CHECK_INT(sim_call(&sim, HVISOR_DEVICE_DEL, &del), 0);
+	sim_stop(&sim);
+}
+
+/* Does a thread other than this one wait for a lock? */
+static int waits_for_lock(void *arg)
+{
+	DIR *dir = opendir("/proc/self/task");
+	struct dirent *entry;
+	char path[300];
+	bool waits = false;
+	FILE *file;
+	long nr;
+
+	(void)arg;
+	CHECK(dir);
+	while ((entry = readdir(dir))) {
+		if (atoi(entry->d_name) <= 0 || atoi(entry->d_name) == gettid())
+			continue;
+		snprintf(path, sizeof(path), "/proc/self/task/%s/syscall", entry->d_name);
+		file = fopen(path, "re");
+		CHECK(file);
+		waits |= fscanf(file, "%ld", &nr) == 1 && nr == SYS_futex;
+		fclose(file);
+	}
+	closedir(dir);
+	return waits;
+}
+
+/* The next backend is attached while the simulator is about to see that the one before is gone: it stays attached. */
+static void test_attachment_follows(void)
+{
+	struct hvisor_device_attach attach;
+	struct sim sim = {0};
+	struct pollfd wake;
+	struct fake fake;
+
+	CHECK_INT(sim_start(&sim, NULL), 0);
+	wake = (struct pollfd){.fd = sim.wake.fd, .events = POLLIN};
+	fake_board(&fake, &sim, 4);
+	attach = (struct hvisor_device_attach){
+		.id = fake.id, .kick_fd = eventfd(0, EFD_CLOEXEC), .call_fd = eventfd(0, EFD_CLOEXEC)};
+	CHECK_INT(sim_call(&sim, HVISOR_DEVICE_ATTACH, &attach), 0);
+	/* All that was said before has been seen, so that the next thing is the end of the attachment. */
+	pthread_mutex_lock(&sim.lock);
+	while (poll(&wake, 1, 0) != 0) {
+		pthread_mutex_unlock(&sim.lock);
+		sched_yield();
+		pthread_mutex_lock(&sim.lock);
+	}
+	close(attach.attachment_fd);
+	CHECK(test_wait(waits_for_lock, NULL, 5000));
+	CHECK_INT(sim_device_attach(sim.devices, &attach), 0);
+	pthread_mutex_unlock(&sim.lock);
+	/* Its call is heard. */
+	eventfd_write(attach.call_fd, 1);
+	while (get_device(&sim, fake.id).spurious == 0)
+		sched_yield();
+	CHECK_INT(get_device(&sim, fake.id).flags, HVISOR_DEVICE_ATTACHED);
 	sim_stop(&sim);
 }
 
@@ -906,6 +965,7 @@ static const struct test tests[] = {
 	{"sim_socket_nonsense", test_socket_nonsense, 0},
 	{"sim_socket_clients", test_socket_clients, 0},
 	{"sim_attachment", test_attachment, 0},
+	{"sim_attachment_follows", test_attachment_follows, 0},
 	{"sim_attachment_restores", test_attachment_restores, 0},
 	{"sim_absent_reads_zero", test_absent_reads_zero, 0},
 	{"sim_cpus_hammer_registers", test_cpus_hammer_registers, 0},
