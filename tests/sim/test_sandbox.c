@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/capability.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
@@ -751,6 +752,28 @@ static void test_seccomp_allows(void)
 	leave(&rig, &inject);
 }
 
+/* From here on the programs are copies in the test's folder: those that were built may be where only root may enter. */
+static void use_copies(const struct rig *rig)
+{
+	char program[PATH_MAX];
+	char build[300];
+
+	CHECK_INT(rig_program("hvisor-launch", program, sizeof(program)), 0);
+	*strrchr(program, '/') = '\0';
+	scratch_run("mkdir build && cp '%s'/hvisor-* build && cp -R '%s'/../policy .", program, program);
+	snprintf(build, sizeof(build), "%s/build", rig->dir);
+	CHECK_INT(setenv("BUILD", build, 1), 0);
+}
+
+static void become_ordinary(const struct rig *rig)
+{
+	CHECK_INT(setresgid(65534, 65534, 65534), 0);
+	CHECK_INT(setresuid(65534, 65534, 65534), 0);
+	if (access(rig->config, R_OK) < 0)
+		TEST_FAIL("an ordinary user cannot read %s (%s): set TMPDIR to a folder below those that all may enter",
+			  rig->config, strerror(errno));
+}
+
 /* An ordinary user gets all layers but ids of its own; whoever requires that one is refused. */
 static void test_ordinary_user(void)
 {
@@ -765,12 +788,12 @@ static void test_ordinary_user(void)
 	CHECK(geteuid() == 0);
 	rig_init(&rig, 16);
 	rig_config_disks(&rig, &disk, 1, NULL);
+	use_copies(&rig);
 	scratch_run("chown 65534:65534 . disk0.img && chmod 666 sim.sock");
 	pid = fork();
 	CHECK(pid >= 0);
 	if (pid == 0) {
-		CHECK_INT(setresgid(65534, 65534, 65534), 0);
-		CHECK_INT(setresuid(65534, 65534, 65534), 0);
+		become_ordinary(&rig);
 		CHECK_INT(rig_launcher(&rig, out, sizeof(out), "--hv", rig.hv, "--log-dir", rig.log_dir, "--daemon",
 				       rig.config, NULL),
 			  0);
@@ -793,8 +816,7 @@ static void test_ordinary_user(void)
 	pid = fork();
 	CHECK(pid >= 0);
 	if (pid == 0) {
-		CHECK_INT(setresgid(65534, 65534, 65534), 0);
-		CHECK_INT(setresuid(65534, 65534, 65534), 0);
+		become_ordinary(&rig);
 		CHECK_INT(rig_launcher(&rig, out, sizeof(out), "--hv", rig.hv, "--log-dir", rig.log_dir, rig.config,
 				       NULL),
 			  1);
