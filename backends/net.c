@@ -32,8 +32,11 @@ void net_tap_failed(struct net *net, const char *doing, int error)
 	uint64_t suppressed;
 
 	if (error == -EBADFD || error == -ENODEV) {
-		log_error("the tap is gone: its interface was removed");
-		/* The next backend gets it anew. What is in flight is in the journal. */
+		net->link = false;
+		net_show_status(net);
+		log_error("the tap is gone: its interface was removed; hvisor-launch makes it anew, or says what is "
+			  "to be done");
+		/* The next backend gets it. What is in flight is in the journal. */
 		_exit(BACKEND_EXIT_FAILED);
 	}
 	if (log_gate_open(&net->tap_gate, net->backend->now_ns, &suppressed))
@@ -376,7 +379,11 @@ static bool net_prepare_sleep(struct backend *b, struct pollfd *fds, uint32_t *n
 
 	*n = 0;
 	for (pair = 0; pair < net->pairs_max; pair++) {
-		events = 0;
+		/*
+		 * Whoever waits for nothing is not woken when the interface is removed, but whoever waits for POLLPRI,
+		 * which a tap never has (drivers/net/tun.c, tun_detach_all() and tun_chr_poll()). One queue will do.
+		 */
+		events = pair == 0 ? POLLPRI : 0;
 		if (rx_is_on(net, pair) && !net->rx[pair].starved && !net->limit_rx.until_ns)
 			events |= POLLIN;
 		if (net->tx_blocked & (1u << pair))
@@ -385,6 +392,13 @@ static bool net_prepare_sleep(struct backend *b, struct pollfd *fds, uint32_t *n
 			fds[(*n)++] = (struct pollfd){.fd = (int)(NET_FD_TAP + pair), .events = events};
 	}
 	return false;
+}
+
+static void net_polled(struct backend *b, const struct pollfd *fds, uint32_t n)
+{
+	(void)n;
+	if (fds[0].revents & POLLERR)
+		net_tap_failed(net_of(b), "waiting for", -EBADFD);
 }
 
 static const struct backend_ops net_ops = {
@@ -398,6 +412,7 @@ static const struct backend_ops net_ops = {
 	.driver_ok = net_driver_ok,
 	.control = net_control,
 	.prepare_sleep = net_prepare_sleep,
+	.polled = net_polled,
 	.poll_fds = true,
 };
 

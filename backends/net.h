@@ -131,7 +131,10 @@ static inline uint32_t net_txq(uint32_t pair)
 
 /* net.c */
 
-/* The tap said something that it should not: a line in the log; if it is gone for good, the process ends. */
+/*
+ * The tap said something that it should not: a line in the log; if it is gone for good, the driver sees no link, and
+ * the process ends.
+ */
 void net_tap_failed(struct net *net, const char *doing, int error);
 
 /* Shows the driver the link and whether it is to announce itself, as they are now. */

@@ -298,7 +298,19 @@ static bool bell_rings(const struct backend *b)
 static bool device_prepare_sleep(struct backend *b, struct pollfd *fds, uint32_t *n)
 {
 	*n = 0;
-	return b->ready_queues && b->ops->prepare_sleep && b->ops->prepare_sleep(b, fds, n);
+	return b->ops->prepare_sleep && b->ops->prepare_sleep(b, fds, n);
+}
+
+/* They were looked at. True if one is ready. */
+static bool device_polled(struct backend *b, const struct pollfd *fds, uint32_t n)
+{
+	uint32_t i;
+
+	for (i = 0; i < n && !fds[i].revents; i++)
+		;
+	if (i < n && b->ops->polled)
+		b->ops->polled(b, fds, n);
+	return i < n;
 }
 
 static bool work_waits(struct backend *b)
@@ -331,7 +343,9 @@ static bool device_fds_ready(struct backend *b)
 
 	if (!b->ops->poll_fds)
 		return false;
-	return device_prepare_sleep(b, fds, &n) || (n > 0 && wait_fds(fds, n, &zero) > 0);
+	if (device_prepare_sleep(b, fds, &n))
+		return true;
+	return n > 0 && wait_fds(fds, n, &zero) > 0 && device_polled(b, fds, n);
 }
 
 static uint64_t poll_bound_ns(const struct backend *b)
@@ -440,6 +454,7 @@ static int sleep_for_work(struct backend *b)
 			err = -EBADF;
 		else if (fds[0].revents && read(BACKEND_FD_KICK, &ticks, sizeof(ticks)) < 0 && errno != EAGAIN)
 			err = -errno;
+		device_polled(b, fds + 1, n);
 	}
 	core_store(&bell->sleeping, 0);
 	disable_notifications(b);

@@ -161,6 +161,19 @@ void net_rig_listen(struct net_rig *rig, const char *name)
 	host_open(rig);
 }
 
+void net_rig_remove_tap(struct net_rig *rig)
+{
+	scratch_run("ip link del " TAP_NAME);
+	close(rig->host);
+	close(rig->keeper);
+}
+
+void net_rig_make_tap(struct net_rig *rig)
+{
+	tap_make(rig);
+	host_open(rig);
+}
+
 void net_rig_init(struct net_rig *rig, uint32_t pairs)
 {
 	static char socket_path[300];
@@ -176,8 +189,7 @@ void net_rig_init(struct net_rig *rig, uint32_t pairs)
 	if (pairs > 1)
 		rig->features |= 1ull << VIRTIO_NET_F_MQ;
 	namespace_enter();
-	tap_make(rig);
-	host_open(rig);
+	net_rig_make_tap(rig);
 	/* Policies are found from the folder that the tests are started in. */
 	CHECK(realpath("policy", policy_dir));
 	snprintf(socket_path, sizeof(socket_path), "%s/sim.sock", scratch_enter());

@@ -63,6 +63,10 @@ void net_rig_await_asleep(const struct net_rig *rig);
 /* The host's end is another interface, to receive from. */
 void net_rig_listen(struct net_rig *rig, const char *name);
 
+/* The tap's interface is removed; another one of that name is there. */
+void net_rig_remove_tap(struct net_rig *rig);
+void net_rig_make_tap(struct net_rig *rig);
+
 /* Events of the launcher's: REGION_EV_*. */
 void net_rig_ring(struct net_rig *rig, uint32_t events);
 

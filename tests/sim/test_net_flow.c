@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* Where frames have to wait: limits of bytes a second, and a tap that is full. */
+#include <endian.h>
 #include <fcntl.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/sim/net_rig.h"
@@ -103,10 +105,35 @@ static void test_rate_rx(void)
 
 #define SLOW_FRAMES 200u
 
-/*
- * The tap takes no more than a few frames at a time, because what is behind it is slow: those of the guest wait, none
- * is lost, and the backend sleeps.
- */
+/* A tap that takes no more than a few frames at a time, because what is behind it has only this rate. */
+static void full_tap_init(struct net_rig *rig, const char *rate)
+{
+	net_rig_init(rig, 1);
+	rig->sndbuf = 8192;
+	scratch_run("ip link add out0 type veth peer name out1; ip link add br0 type bridge;"
+		    "ip link set tap0 master br0; ip link set out0 master br0;"
+		    "for i in br0 out0 out1; do ip link set $i up; done;"
+		    "tc qdisc add dev out0 root tbf rate %s burst 4kb limit 10mb",
+		    rate);
+	net_rig_listen(rig, "out1");
+	net_rig_start(rig);
+}
+
+/* The bridge does not forward at once. */
+static void full_tap_await(struct net_rig *rig, struct guest_net *net)
+{
+	int n;
+
+	do {
+		net_rig_frame(frame, LEN, net_rig_host_mac, net_rig_mac, SLOW_FRAMES);
+		CHECK(guest_net_send(net, 0, NULL, frame, LEN));
+		guest_net_kick(net, 0);
+		n = net_rig_receive(rig, NULL, frame, 100);
+		guest_net_sent(net, 0);
+	} while (n < 0 || net_rig_number(frame, (uint32_t)n) != SLOW_FRAMES);
+}
+
+/* The guest's frames wait, none is lost, and the backend sleeps. */
 static void test_full_tap(void)
 {
 	struct guest_net net;
@@ -116,23 +143,9 @@ static void test_full_tap(void)
 	uint32_t came = 0;
 	int n;
 
-	net_rig_init(&rig, 1);
-	rig.sndbuf = 8192;
-	scratch_run("ip link add out0 type veth peer name out1; ip link add br0 type bridge;"
-		    "ip link set tap0 master br0; ip link set out0 master br0;"
-		    "for i in br0 out0 out1; do ip link set $i up; done;"
-		    "tc qdisc add dev out0 root tbf rate 8mbit burst 4kb limit 10mb");
-	net_rig_listen(&rig, "out1");
-	net_rig_start(&rig);
+	full_tap_init(&rig, "8mbit");
 	net_rig_open(&rig, &net, &(struct guest_net_options){0});
-	/* The bridge does not forward at once. */
-	do {
-		net_rig_frame(frame, LEN, net_rig_host_mac, net_rig_mac, SLOW_FRAMES);
-		CHECK(guest_net_send(&net, 0, NULL, frame, LEN));
-		guest_net_kick(&net, 0);
-		n = net_rig_receive(&rig, NULL, frame, 100);
-		guest_net_sent(&net, 0);
-	} while (n < 0 || net_rig_number(frame, (uint32_t)n) != SLOW_FRAMES);
+	full_tap_await(&rig, &net);
 	turns = core_load(&rig.backend.region->device.heartbeat);
 	while (came < SLOW_FRAMES) {
 		guest_net_sent(&net, 0);
@@ -157,10 +170,41 @@ static void test_full_tap(void)
 	net_rig_finish(&rig);
 }
 
+/* It is taken away while nothing else is waited for than room in it. */
+static void test_full_tap_gone(void)
+{
+	struct guest_net net;
+	struct net_rig rig;
+	uint32_t i;
+	int status;
+
+	full_tap_init(&rig, "8kbit");
+	CHECK_INT(guest_net_open(&net, &rig.guest, rig.backend.config.base, rig.backend.config.irq,
+				 &(struct guest_net_options){0}),
+		  0);
+	full_tap_await(&rig, &net);
+	for (i = 0; i < GUEST_NET_TX_BUFFERS / 2; i++) {
+		net_rig_frame(frame, LEN, net_rig_host_mac, net_rig_mac, i);
+		CHECK(guest_net_send(&net, 0, NULL, frame, LEN));
+	}
+	guest_net_kick(&net, 0);
+	net_rig_await_asleep(&rig);
+	CHECK(guest_net_sent(&net, 0) < GUEST_NET_TX_BUFFERS / 2);
+	net_rig_remove_tap(&rig);
+	status = rig_backend_wait(&rig.backend, 10000);
+	CHECK(WIFEXITED(status));
+	CHECK_INT(WEXITSTATUS(status), 1);
+	guest_net_update(&net);
+	CHECK_INT(le16toh(net.config.status) & VIRTIO_NET_S_LINK_UP, 0);
+	guest_net_close(&net);
+	net_rig_finish(&rig);
+}
+
 static const struct test tests[] = {
 	{"net: limit of what the guest sends", test_rate_tx, 0},
 	{"net: limit of what the guest receives", test_rate_rx, 0},
 	{"net: a full tap", test_full_tap, 0},
+	{"net: a full tap is taken away", test_full_tap_gone, 0},
 };
 
 int main(int argc, char **argv)

@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /* Network devices under hvisor-launch: taps made, joined to bridges, taken back and left alone, and the link. */
+#include <arpa/inet.h>
 #include <cjson/cJSON.h>
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -343,7 +347,43 @@ static void test_changed_since(void)
 	LINK_HAS("hvt0", " mtu 1350 .*master br1");
 }
 
-/* A tap that goes while it is served is there again, and so it is in a bridge that was made anew. */
+/* A frame of the guest's comes out of the tap. */
+static void check_sends(struct guest_net *net, const char *tap)
+{
+	uint8_t frame[64] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 1, 1, 0x88, 0xb5};
+	/* A bridge takes its frames before whoever wants those of one protocol. */
+	struct sockaddr_ll address = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL)};
+	struct pollfd pfd = {.events = POLLIN};
+	uint8_t got[128];
+	ssize_t n;
+
+	address.sll_ifindex = (int)if_nametoindex(tap);
+	pfd.fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+	CHECK(pfd.fd >= 0);
+	CHECK_INT(bind(pfd.fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	CHECK(guest_net_send(net, 0, NULL, frame, sizeof(frame)));
+	guest_net_kick(net, 0);
+	do {
+		CHECK_INT(poll(&pfd, 1, 10000), 1);
+		n = recv(pfd.fd, got, sizeof(got), 0);
+	} while (n != sizeof(frame) || memcmp(got, frame, sizeof(frame)) != 0);
+	close(pfd.fd);
+}
+
+static int link_is_up(void *arg)
+{
+	struct guest_net *net = arg;
+
+	guest_net_update(net);
+	return le16toh(net->config.status) & VIRTIO_NET_S_LINK_UP;
+}
+
+static int link_is_down(void *arg)
+{
+	return !link_is_up(arg);
+}
+
+/* A tap that goes while it is served is there again at once, and so it is in a bridge that was made anew. */
 static void test_deleted(void)
 {
 	struct guest_net_options options = {0};
@@ -352,20 +392,49 @@ static void test_deleted(void)
 
 	begin(&rig);
 	serve_one(&rig, TAP0 ", \"bridge\": \"br0\"");
-	/* As a driver that waits for frames: until there is one, nobody looks at the tap. */
-	CHECK_INT(guest_net_open(&net, &rig.guest, rig_base(0), rig_irq(0), &options), 0);
-	guest_net_fill(&net, 0, 0);
+	/* Before there is a driver, and for one that gives no buffers. */
 	scratch_run("ip link del hvt0");
 	rig_await_starts(&rig, "net0", 2);
 	LINK_HAS("hvt0", "UP.*master br0");
+	CHECK_INT(guest_net_open(&net, &rig.guest, rig_base(0), rig_irq(0), &options), 0);
+	scratch_run("ip link del hvt0");
+	rig_await_starts(&rig, "net0", 3);
+	LINK_HAS("hvt0", "UP.*master br0");
+	CHECK(test_wait(link_is_up, &net, 10000));
+	check_sends(&net, "hvt0");
 	scratch_run("ip link del br0");
 	RIG_REFUSED(&rig, out, "tap hvt0: there is no bridge br0 for it to join; make it", "--restart", "net0");
 	scratch_run("ip link add br0 type bridge && ip link set br0 up");
 	RIG_ASK(&rig, out, "--restart", "net0");
 	LINK_HAS("hvt0", "UP.*master br0");
+	check_sends(&net, "hvt0");
 	guest_net_close(&net);
 	stop(&rig);
 	LINK_GONE("hvt0");
+}
+
+/* The guest has no link until somebody has made the tap that the launcher is not to make. */
+static void test_deleted_for_good(void)
+{
+	struct guest_net_options options = {0};
+	struct guest_net net;
+	struct rig rig;
+
+	begin(&rig);
+	scratch_run("ip tuntap add dev hvt0 mode tap");
+	serve_one(&rig, TAP0 ", \"create\": false");
+	CHECK_INT(guest_net_open(&net, &rig.guest, rig_base(0), rig_irq(0), &options), 0);
+	CHECK(test_wait(link_is_up, &net, 10000));
+	scratch_run("ip link del hvt0");
+	CHECK(test_wait(link_is_down, &net, 10000));
+	rig_await_text(&rig, "net0.log", "the tap is gone: its interface was removed; hvisor-launch makes it anew");
+	RIG_REFUSED(&rig, out, "tap hvt0: is not there, and \"create\" is false; make it", "--restart", "net0");
+	scratch_run("ip tuntap add dev hvt0 mode tap");
+	RIG_ASK(&rig, out, "--restart", "net0");
+	CHECK(test_wait(link_is_up, &net, 10000));
+	check_sends(&net, "hvt0");
+	guest_net_close(&net);
+	stop(&rig);
 }
 
 /* SIGTERM is an orderly end too. */
@@ -525,6 +594,7 @@ int main(int argc, char **argv)
 		{"net_launch_more_queues", test_more_queues, 0},
 		{"net_launch_changed_since", test_changed_since, 0},
 		{"net_launch_deleted", test_deleted, 0},
+		{"net_launch_deleted_for_good", test_deleted_for_good, 0},
 		{"net_launch_terminated", test_terminated, 0},
 		{"net_launch_eight", test_eight, 0},
 		{"net_launch_errors", test_errors, 0},
