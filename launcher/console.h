@@ -12,9 +12,6 @@
 #define CONSOLE_LABEL_MAX (HVISOR_NAME_MAX + 12)
 const char *console_label(char label[CONSOLE_LABEL_MAX], const struct config_device *device, uint32_t port);
 
-/* "console0 (zones[0].devices[1]): what: why"; returns -1. */
-int console_complain(const struct config_device *device, struct errors *errors, const char *what, int error);
-
 /*
  * Where the socket of a port is: that of the configuration, or in the run folder; to be freed, NULL: no memory.
  */

@@ -28,12 +28,6 @@ const char *console_label(char label[CONSOLE_LABEL_MAX], const struct config_dev
 	return label;
 }
 
-int console_complain(const struct config_device *device, struct errors *errors, const char *what, int error)
-{
-	errors_add(errors, "%s (%s): %s: %s", device->name, device->place, what, strerror(error));
-	return -1;
-}
-
 char *console_socket_path(const struct config_device *device, const struct rundir *run, uint32_t port)
 {
 	char label[CONSOLE_LABEL_MAX];
@@ -60,9 +54,9 @@ static int link_set(const struct config_device *device, const struct rundir *run
 	int result = 0;
 
 	if (!link || !new)
-		result = console_complain(device, errors, "its link", ENOMEM);
+		result = devtype_complain(device, errors, "its link: %s", strerror(ENOMEM));
 	else if ((unlink(new) < 0 && errno != ENOENT) || symlink(target, new) < 0 || rename(new, link) < 0)
-		result = console_complain(device, errors, link, errno);
+		result = devtype_complain(device, errors, "%s: %s", link, strerror(errno));
 	free(link);
 	free(new);
 	return result;
@@ -109,7 +103,7 @@ static int terminal_make(const struct config_device *device, struct errors *erro
 	int error;
 
 	if (master < 0)
-		return console_complain(device, errors, "a pseudoterminal (/dev/ptmx)", errno);
+		return devtype_complain(device, errors, "a pseudoterminal (/dev/ptmx): %s", strerror(errno));
 	if (grantpt(master) == 0 && unlockpt(master) == 0 && ptsname_r(master, path, sizeof(path)) == 0)
 		slave = open(path, O_RDWR | O_NOCTTY | O_CLOEXEC);
 	if (slave >= 0 && terminal_set_up(device, slave) == 0) {
@@ -120,7 +114,7 @@ static int terminal_make(const struct config_device *device, struct errors *erro
 	if (slave >= 0)
 		close(slave);
 	close(master);
-	return console_complain(device, errors, "a pseudoterminal (/dev/ptmx)", error);
+	return devtype_complain(device, errors, "a pseudoterminal (/dev/ptmx): %s", strerror(error));
 }
 
 static int terminal_open(const struct config_device *device, const struct rundir *run, uint32_t port,
@@ -137,19 +131,13 @@ static int terminal_open(const struct config_device *device, const struct rundir
 	if (*fd < 0)
 		return -1;
 	if (ptsname_r(*fd, path, sizeof(path)) != 0)
-		return console_complain(device, errors, "its terminal has no name", errno);
+		return devtype_complain(device, errors, "its terminal has no name: %s", strerror(errno));
 	return link_set(device, run, port, path, errors);
 }
 
 static bool same_file(const struct stat *a, const struct stat *b)
 {
 	return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
-}
-
-static int complain_kind(const struct config_device *device, const char *path, struct errors *errors)
-{
-	errors_add(errors, "%s (%s): %s: must be a regular file", device->name, device->place, path);
-	return -1;
 }
 
 /* Written on from its end. One that was moved away is let go of, and begun anew at the next start. */
@@ -162,19 +150,19 @@ static int file_open(const struct config_device *device, const struct rundir *ru
 
 	/* Looked at before it is opened, which can do something to what is no file, and again afterwards. */
 	if (stat(path, &is) == 0 && !S_ISREG(is.st_mode))
-		return complain_kind(device, path, errors);
+		return devtype_complain(device, errors, "%s: must be a regular file", path);
 	if (*fd >= 0 && (fstat(*fd, &was) < 0 || stat(path, &is) < 0 || !same_file(&is, &was)))
 		kept_close(kept, CONSOLE_PLACE_PORT + port);
 	if (*fd < 0)
 		*fd = open(path, O_WRONLY | O_CREAT | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0640);
 	if (*fd < 0 || fstat(*fd, &is) < 0)
-		return console_complain(device, errors, path, errno);
+		return devtype_complain(device, errors, "%s: %s", path, strerror(errno));
 	if (!S_ISREG(is.st_mode)) {
 		kept_close(kept, CONSOLE_PLACE_PORT + port);
-		return complain_kind(device, path, errors);
+		return devtype_complain(device, errors, "%s: must be a regular file", path);
 	}
 	if (lseek(*fd, 0, SEEK_END) < 0)
-		return console_complain(device, errors, path, errno);
+		return devtype_complain(device, errors, "%s: %s", path, strerror(errno));
 	return link_set(device, run, port, path, errors);
 }
 

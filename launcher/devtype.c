@@ -31,6 +31,28 @@ const struct devtype *devtype_number(size_t i)
 	return i < sizeof(devtypes) / sizeof(devtypes[0]) ? devtypes[i] : NULL;
 }
 
+int devtype_complain(const struct config_device *device, struct errors *errors, const char *format, ...)
+{
+	const char *name = device->name;
+	const char *place = device->place;
+	char *made = NULL;
+	const char *text;
+	va_list args;
+
+	va_start(args, format);
+	text = vasprintf(&made, format, args) < 0 ? "no memory to say what" : made;
+	va_end(args);
+	if (device->type == CONFIG_BLK)
+		errors_add(errors, "%s (%s): image %s: %s", name, place, device->blk.img, text);
+	else if (device->type == CONFIG_NET)
+		errors_add(errors, "%s (%s): tap %s: %s", name, place, device->net.tap, text);
+	else
+		errors_add(errors, "%s (%s): %s", name, place, text);
+	if (text == made)
+		free(made);
+	return -1;
+}
+
 void devtype_start_init(struct devtype_start *start)
 {
 	memset(start, 0, sizeof(*start));

@@ -99,6 +99,10 @@ const struct devtype *devtype_find(enum config_type type);
 /* Number i of all types, from 0 on; NULL behind the last. */
 const struct devtype *devtype_number(size_t i);
 
+/* "blk0 (zones[0].devices[1]): image PATH: ...", and accordingly for other types; returns -1. */
+int devtype_complain(const struct config_device *device, struct errors *errors, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
 void devtype_start_init(struct devtype_start *start);
 void devtype_start_finish(struct devtype_start *start);
 int devtype_start_arg(struct devtype_start *start, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -9,7 +9,6 @@
 #include <linux/virtio_config.h>
 #include <linux/virtio_ids.h>
 #include <linux/virtio_ring.h>
-#include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,22 +36,6 @@ struct image {
 	uint32_t discard; /* the smallest unit of a discard; 0: it has none */
 };
 
-static int complain(const struct config_device *device, struct errors *errors, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
-
-/* "blk0 (zones[0].devices[1]): image PATH: ..."; returns -1. */
-static int complain(const struct config_device *device, struct errors *errors, const char *format, ...)
-{
-	char text[512];
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(text, sizeof(text), format, args);
-	va_end(args);
-	errors_add(errors, "%s (%s): image %s: %s", device->name, device->place, device->blk.img, text);
-	return -1;
-}
-
 static const char *kind_name(mode_t mode)
 {
 	if (S_ISDIR(mode))
@@ -67,7 +50,8 @@ static int image_check_kind(const struct config_device *device, const struct sta
 {
 	if (S_ISREG(st->st_mode) || S_ISBLK(st->st_mode))
 		return 0;
-	return complain(device, errors, "is %s; must be an image file or a block device", kind_name(st->st_mode));
+	return devtype_complain(device, errors, "is %s; must be an image file or a block device",
+				kind_name(st->st_mode));
 }
 
 static int open_flags(const struct config_blk *blk)
@@ -83,7 +67,7 @@ static int image_open(const struct config_device *device, int flags, struct erro
 	int fd;
 
 	if (stat(device->blk.img, &st) < 0)
-		return complain(device, errors, "%s", strerror(errno));
+		return devtype_complain(device, errors, "%s", strerror(errno));
 	if (image_check_kind(device, &st, errors))
 		return -1;
 	fd = open(device->blk.img, flags);
@@ -94,14 +78,14 @@ static int image_open(const struct config_device *device, int flags, struct erro
 		return fd;
 	}
 	if (errno == EINVAL && (flags & O_DIRECT))
-		return complain(device, errors,
-				"its file system cannot pass its page cache by; use \"cache\": \"writeback\"");
+		return devtype_complain(device, errors,
+					"its file system cannot pass its page cache by; use \"cache\": \"writeback\"");
 	if (errno == EBUSY)
-		return complain(device, errors, "is mounted or in use by another process");
+		return devtype_complain(device, errors, "is mounted or in use by another process");
 	if ((errno == EROFS || errno == EACCES) && (flags & O_ACCMODE) == O_RDWR)
-		return complain(device, errors, "%s; to serve it all the same, set \"readonly\": true",
-				strerror(errno));
-	return complain(device, errors, "%s", strerror(errno));
+		return devtype_complain(device, errors, "%s; to serve it all the same, set \"readonly\": true",
+					strerror(errno));
+	return devtype_complain(device, errors, "%s", strerror(errno));
 }
 
 /* Of a block device: a number from /sys/dev/block/MAJOR:MINOR/queue, or of the disk that it is a partition of. */
@@ -189,19 +173,20 @@ static int image_check(const struct config_device *device, const struct image *i
 	uint32_t block = device->blk.logical_block_size;
 
 	if (image->size < block)
-		return complain(device, errors, "has %llu bytes; an image has at least one block of %u bytes",
-				(unsigned long long)image->size, block);
+		return devtype_complain(device, errors, "has %llu bytes; an image has at least one block of %u bytes",
+					(unsigned long long)image->size, block);
 	if (image->size % block)
-		return complain(device, errors,
-				"its size of %llu bytes is not a multiple of the logical_block_size of %u bytes",
-				(unsigned long long)image->size, block);
+		return devtype_complain(
+			device, errors,
+			"its size of %llu bytes is not a multiple of the logical_block_size of %u bytes",
+			(unsigned long long)image->size, block);
 	if (image->logical == 0)
-		return complain(device, errors,
-				"reading past the page cache does not work; use \"cache\": \"writeback\"");
+		return devtype_complain(device, errors,
+					"reading past the page cache does not work; use \"cache\": \"writeback\"");
 	if (image->logical > block)
-		return complain(device, errors,
-				"can be accessed in units of %u bytes only%s; set \"logical_block_size\": %u",
-				image->logical, image->block ? "" : " with \"cache\": \"none\"", image->logical);
+		return devtype_complain(
+			device, errors, "can be accessed in units of %u bytes only%s; set \"logical_block_size\": %u",
+			image->logical, image->block ? "" : " with \"cache\": \"none\"", image->logical);
 	return 0;
 }
 
@@ -280,7 +265,7 @@ static int image_examine(const struct config_device *device, struct image *image
 	error = image_look(image, fd, direct);
 	close(fd);
 	if (error)
-		return complain(device, errors, "%s", strerror(-error));
+		return devtype_complain(device, errors, "%s", strerror(-error));
 	return image_check_kind(device, &image->st, errors) || image_check(device, image, errors) ? -1 : 0;
 }
 
@@ -319,10 +304,10 @@ static int image_lock(const struct config_device *device, int fd, struct errors 
 		return 0;
 	error = errno;
 	if (error != EAGAIN && error != EACCES)
-		return complain(device, errors, "locking it: %s", strerror(error));
+		return devtype_complain(device, errors, "locking it: %s", strerror(error));
 	if (fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK && lock.l_pid > 0)
-		return complain(device, errors, "is in use by process %d", (int)lock.l_pid);
-	return complain(device, errors, "is in use by another process");
+		return devtype_complain(device, errors, "is in use by process %d", (int)lock.l_pid);
+	return devtype_complain(device, errors, "is in use by another process");
 }
 
 static int start_args(const struct config_blk *blk, struct devtype_start *out)
@@ -348,7 +333,7 @@ static int start_files(const struct config_device *device, struct devtype_start 
 			return -1;
 		out->nfiles++;
 		if (fstat(out->file[i], &st[i]) < 0)
-			return complain(device, errors, "%s", strerror(errno));
+			return devtype_complain(device, errors, "%s", strerror(errno));
 		if (image_check_kind(device, &st[i], errors))
 			return -1;
 		/* The descriptor that carries the lock claims a block device: a mounted one is refused. */
@@ -356,7 +341,7 @@ static int start_files(const struct config_device *device, struct devtype_start 
 			exclusive = O_EXCL;
 	}
 	if (st[0].st_dev != st[1].st_dev || st[0].st_ino != st[1].st_ino)
-		return complain(device, errors, "was exchanged while it was opened; try again");
+		return devtype_complain(device, errors, "was exchanged while it was opened; try again");
 	if (image_lock(device, out->file[BLK_FD_LOCK - BACKEND_FD_DEVICE], errors))
 		return -1;
 	out->fsize_max = S_ISREG(st[0].st_mode) && !device->blk.readonly ? (uint64_t)st[0].st_size : 0;
@@ -369,7 +354,7 @@ static int blk_open(const struct config_device *device, struct devtype_start *ou
 	if (start_files(device, out, errors) == 0) {
 		if (start_args(&device->blk, out) == 0)
 			return 0;
-		complain(device, errors, "no memory for its backend's arguments");
+		devtype_complain(device, errors, "no memory for its backend's arguments");
 	}
 	devtype_start_finish(out);
 	return -1;
@@ -387,10 +372,11 @@ static int blk_measure(const struct config_device *device, const uint8_t *config
 	memcpy(&now, config, CONFIG_LEN);
 	told = le64toh(now.capacity);
 	if (image.size / BLK_SECTOR < told)
-		return complain(device, errors,
-				"has %llu bytes, less than the %llu sectors of 512 bytes that its guest knows; a disk "
-				"in use can grow but not shrink",
-				(unsigned long long)image.size, (unsigned long long)told);
+		return devtype_complain(
+			device, errors,
+			"has %llu bytes, less than the %llu sectors of 512 bytes that its guest knows; a disk "
+			"in use can grow but not shrink",
+			(unsigned long long)image.size, (unsigned long long)told);
 	*bytes = image.size;
 	return 0;
 }

@@ -69,11 +69,9 @@ static int console_check(const struct config_device *device, const struct rundir
 			continue;
 		snprintf(folder, sizeof(folder), "%.*s", (int)(strrchr(port->path, '/') - port->path), port->path);
 		if (stat(folder[0] ? folder : "/", &st) < 0 || !S_ISDIR(st.st_mode))
-			errors_add(errors, "%s (%s): %s: its folder is not there", device->name, device->place,
-				   port->path);
+			devtype_complain(device, errors, "%s: its folder is not there", port->path);
 		else if (port->endpoint == CONFIG_ENDPOINT_FILE && stat(port->path, &st) == 0 && !S_ISREG(st.st_mode))
-			errors_add(errors, "%s (%s): %s: must be a regular file", device->name, device->place,
-				   port->path);
+			devtype_complain(device, errors, "%s: must be a regular file", port->path);
 	}
 	return errors->count == before ? 0 : -1;
 }
@@ -99,7 +97,7 @@ static int memory_make(const struct config_device *device, uint64_t size, struct
 
 	if (fd >= 0 && ftruncate(fd, (off_t)size) == 0 && fcntl(fd, F_ADD_SEALS, MEMORY_SEALS) == 0)
 		return fd;
-	console_complain(device, errors, "its memory", errno);
+	devtype_complain(device, errors, "its memory: %s", strerror(errno));
 	if (fd >= 0)
 		close(fd);
 	return -1;
@@ -121,7 +119,7 @@ static int memory_open(const struct config_device *device, struct devtype_kept *
 	if (kept->file[CONSOLE_PLACE_MEMORY] < 0)
 		return -1;
 	if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
-		return console_complain(device, errors, "a pipe", errno);
+		return devtype_complain(device, errors, "a pipe: %s", strerror(errno));
 	if (kept->file[CONSOLE_PLACE_PIPE] >= 0)
 		close(kept->file[CONSOLE_PLACE_PIPE]);
 	if (kept->file[CONSOLE_PLACE_PIPE_IN] >= 0)
@@ -141,12 +139,12 @@ static int news_open(const struct config_device *device, struct devtype_kept *ke
 	if (*news < 0)
 		*news = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
 	if (*news < 0)
-		return console_complain(device, errors, "inotify", errno);
+		return devtype_complain(device, errors, "inotify: %s", strerror(errno));
 	for (i = 0; i < device->console.nports; i++) {
 		if (kept->file[i] < 0 || ptsname_r(kept->file[i], path, sizeof(path)) != 0)
 			continue;
 		if (inotify_add_watch(*news, path, IN_OPEN | IN_CLOSE) < 0)
-			return console_complain(device, errors, path, errno);
+			return devtype_complain(device, errors, "%s: %s", path, strerror(errno));
 	}
 	return 0;
 }
@@ -161,7 +159,7 @@ static int kept_copy(const struct config_device *device, const struct devtype_ke
 			continue;
 		out->file[i] = fcntl(kept->file[i], F_DUPFD_CLOEXEC, 0);
 		if (out->file[i] < 0)
-			return console_complain(device, errors, "its descriptors", errno);
+			return devtype_complain(device, errors, "its descriptors: %s", strerror(errno));
 	}
 	return 0;
 }
@@ -173,7 +171,8 @@ static int log_open(const struct config_device *device, const struct rundir *run
 	int fd = path ? open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW) : -1;
 
 	if (fd < 0)
-		console_complain(device, errors, path ? path : "its output log", path ? errno : ENOMEM);
+		devtype_complain(device, errors, "%s: %s", path ? path : "its output log",
+				 strerror(path ? errno : ENOMEM));
 	free(path);
 	return fd;
 }
@@ -221,7 +220,7 @@ static int console_open(const struct config_device *device, const struct rundir 
 	}
 	if (error == 0)
 		return 0;
-	console_complain(device, errors, "its arguments", -error);
+	devtype_complain(device, errors, "its arguments: %s", strerror(-error));
 
 fail:
 	devtype_start_finish(out);

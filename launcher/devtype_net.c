@@ -69,7 +69,7 @@ static int net_open(const struct config_device *device, struct devtype_start *ou
 	out->nfiles = device->net.queues;
 	if (start_args(&device->net, out) == 0)
 		return 0;
-	errors_add(errors, "%s (%s): no memory for its backend's arguments", device->name, device->place);
+	devtype_complain(device, errors, "no memory for its backend's arguments");
 	devtype_start_finish(out);
 	return -1;
 }

@@ -29,8 +29,7 @@ static int rng_open(const struct config_device *device, struct devtype_start *ou
 	devtype_start_init(out);
 	if (devtype_start_arg(out, "rate=%llu", (unsigned long long)device->rng.rate) == 0)
 		return 0;
-	errors_add(errors, "%s (%s): no memory for its backend's arguments", device->name, device->place);
-	return -1;
+	return devtype_complain(device, errors, "no memory for its backend's arguments");
 }
 
 const struct devtype devtype_rng = {

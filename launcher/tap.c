@@ -5,12 +5,12 @@
 #include <linux/if_tun.h>
 #include <net/if.h>
 #include <netlink/socket.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "launcher/devtype.h"
 #include "launcher/tap_fd.h"
 #include "launcher/tap_record.h"
 
@@ -27,22 +27,6 @@ struct work {
 	bool known; /* record is that of this very tap */
 };
 
-static int complain(const struct config_device *device, struct errors *errors, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
-
-/* "net0 (zones[0].devices[1]): tap tap0: ..."; returns -1. */
-static int complain(const struct config_device *device, struct errors *errors, const char *format, ...)
-{
-	char text[512];
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(text, sizeof(text), format, args);
-	va_end(args);
-	errors_add(errors, "%s (%s): tap %s: %s", device->name, device->place, device->net.tap, text);
-	return -1;
-}
-
 static int look_bridge(struct work *work)
 {
 	const char *name = work->net->bridge;
@@ -52,15 +36,16 @@ static int look_bridge(struct work *work)
 		return 0;
 	why = link_look(work->sock, name, &work->bridge);
 	if (why)
-		return complain(work->device, work->errors, "looking at its bridge %s: %s", name, why);
+		return devtype_complain(work->device, work->errors, "looking at its bridge %s: %s", name, why);
 	if (work->bridge.index == 0)
-		return complain(work->device, work->errors,
-				"there is no bridge %s for it to join; make it (ip link add %s type bridge; ip link "
-				"set %s up), or leave \"bridge\" out",
-				name, name, name);
+		return devtype_complain(
+			work->device, work->errors,
+			"there is no bridge %s for it to join; make it (ip link add %s type bridge; ip link "
+			"set %s up), or leave \"bridge\" out",
+			name, name, name);
 	if (strcmp(work->bridge.kind, "bridge") != 0)
-		return complain(work->device, work->errors, "%s, which it is to join, is %s%s and no bridge", name,
-				work->bridge.kind[0] ? "of kind " : "a network card", work->bridge.kind);
+		return devtype_complain(work->device, work->errors, "%s, which it is to join, is %s%s and no bridge",
+					name, work->bridge.kind[0] ? "of kind " : "a network card", work->bridge.kind);
 	return 0;
 }
 
@@ -70,7 +55,7 @@ static int look(struct work *work)
 	const char *why = link_look(work->sock, work->net->tap, &work->link);
 
 	if (why)
-		return complain(work->device, work->errors, "looking for it: %s", why);
+		return devtype_complain(work->device, work->errors, "looking for it: %s", why);
 	return look_bridge(work);
 }
 
@@ -81,26 +66,29 @@ static int check_kind(struct work *work)
 	const char *name = work->net->tap;
 
 	if (link->index == 0 && !work->net->create)
-		return complain(work->device, work->errors,
-				"is not there, and \"create\" is false; make it (ip tuntap add dev %s mode tap%s), or "
-				"leave \"create\" out",
-				name, work->net->queues > 1 ? " multi_queue" : "");
+		return devtype_complain(
+			work->device, work->errors,
+			"is not there, and \"create\" is false; make it (ip tuntap add dev %s mode tap%s), or "
+			"leave \"create\" out",
+			name, work->net->queues > 1 ? " multi_queue" : "");
 	if (link->index == 0)
 		return 0;
 	if (strcmp(link->kind, "tun") != 0)
-		return complain(work->device, work->errors,
-				"is %s%s and no tap; name one that is, or one that is not there and so is made",
-				link->kind[0] ? "an interface of kind " : "a network card", link->kind);
+		return devtype_complain(work->device, work->errors,
+					"is %s%s and no tap; name one that is, or one that is not there and so is made",
+					link->kind[0] ? "an interface of kind " : "a network card", link->kind);
 	if (!link->tap)
-		return complain(work->device, work->errors,
-				"is of mode tun, which has no Ethernet frames; make it anew (ip tuntap add dev %s mode "
-				"tap), or name another one",
-				name);
+		return devtype_complain(
+			work->device, work->errors,
+			"is of mode tun, which has no Ethernet frames; make it anew (ip tuntap add dev %s mode "
+			"tap), or name another one",
+			name);
 	if (work->net->queues > 1 && !link->multi_queue && !(work->known && work->record.made))
-		return complain(work->device, work->errors,
-				"has a single queue, and \"queues\" is %u; make it anew (ip tuntap add dev %s mode tap "
-				"multi_queue), or leave \"queues\" out",
-				work->net->queues, name);
+		return devtype_complain(
+			work->device, work->errors,
+			"has a single queue, and \"queues\" is %u; make it anew (ip tuntap add dev %s mode tap "
+			"multi_queue), or leave \"queues\" out",
+			work->net->queues, name);
 	return 0;
 }
 
@@ -110,7 +98,7 @@ static int complain_open(const struct config_device *device, int error, struct e
 
 	if (error == -ENOENT || error == -ENODEV || error == -ENXIO)
 		hint = "; load the driver: modprobe tun";
-	return complain(device, errors, TAP_PATH ": %s%s", strerror(-error), hint);
+	return devtype_complain(device, errors, TAP_PATH ": %s%s", strerror(-error), hint);
 }
 
 static int complain_attach(const struct config_device *device, int error, struct errors *errors)
@@ -118,11 +106,11 @@ static int complain_attach(const struct config_device *device, int error, struct
 	char user[TAP_USER_MAX];
 
 	if (error == -EBUSY)
-		return complain(device, errors, "is in use by %s", tap_fd_user(device->net.tap, user));
+		return devtype_complain(device, errors, "is in use by %s", tap_fd_user(device->net.tap, user));
 	if (error == -EPERM)
-		return complain(device, errors, "%s; hvisor-launch needs the capability CAP_NET_ADMIN for it",
-				strerror(-error));
-	return complain(device, errors, "attaching to it: %s", strerror(-error));
+		return devtype_complain(device, errors, "%s; hvisor-launch needs the capability CAP_NET_ADMIN for it",
+					strerror(-error));
+	return devtype_complain(device, errors, "attaching to it: %s", strerror(-error));
 }
 
 /*
@@ -144,20 +132,21 @@ static int make_remembered(struct work *work, int fd)
 
 	why = link_look(work->sock, work->net->tap, &work->link);
 	if (why || work->link.index == 0)
-		return complain(work->device, work->errors, "looking at what was made: %s", why ? why : "it is gone");
+		return devtype_complain(work->device, work->errors, "looking at what was made: %s",
+					why ? why : "it is gone");
 	root_address(address, work->net->mac);
 	why = link_set_address(work->sock, work->link.index, address);
 	if (why)
-		return complain(work->device, work->errors, "its address in root: %s", why);
+		return devtype_complain(work->device, work->errors, "its address in root: %s", why);
 	/* Killed before it is persistent, it goes with the descriptor; killed after that, the record is there. */
 	error = tap_record_init(&work->record, &work->link, true);
 	if (error == 0)
 		error = tap_record_save(work->run, work->net->tap, &work->record);
 	if (error)
-		return complain(work->device, work->errors, "cannot remember in %s that it was made: %s",
-				work->run->path, strerror(-error));
+		return devtype_complain(work->device, work->errors, "cannot remember in %s that it was made: %s",
+					work->run->path, strerror(-error));
 	if (ioctl(fd, TUNSETPERSIST, 1) < 0)
-		return complain(work->device, work->errors, "cannot make it last: %s", strerror(errno));
+		return devtype_complain(work->device, work->errors, "cannot make it last: %s", strerror(errno));
 	work->known = true;
 	return 0;
 }
@@ -186,8 +175,8 @@ static int unmake_unfit(struct work *work)
 		return 0;
 	why = link_delete(work->sock, work->link.index);
 	if (why)
-		return complain(work->device, work->errors, "cannot make it anew for %u queues: %s", work->net->queues,
-				why);
+		return devtype_complain(work->device, work->errors, "cannot make it anew for %u queues: %s",
+					work->net->queues, why);
 	work->link.index = 0;
 	return 0;
 }
@@ -206,20 +195,20 @@ static int set_up(struct work *work)
 	record->set_master = work->bridge.index;
 	error = tap_record_save(work->run, work->net->tap, record);
 	if (error)
-		return complain(work->device, work->errors, "cannot remember in %s what it was: %s", work->run->path,
-				strerror(-error));
+		return devtype_complain(work->device, work->errors, "cannot remember in %s what it was: %s",
+					work->run->path, strerror(-error));
 	why = mtu != link->mtu ? link_set_mtu(work->sock, link->index, mtu) : NULL;
 	if (why)
-		return complain(work->device, work->errors, "cannot set its MTU to %u: %s", mtu, why);
+		return devtype_complain(work->device, work->errors, "cannot set its MTU to %u: %s", mtu, why);
 	why = master != link->master ? link_set_master(work->sock, link->index, master) : NULL;
 	if (why)
-		return complain(work->device, work->errors, "cannot %s: %s",
-				work->bridge.index ? "join its bridge"
-						   : "go back to where it was before \"bridge\" was given",
-				why);
+		return devtype_complain(work->device, work->errors, "cannot %s: %s",
+					work->bridge.index ? "join its bridge"
+							   : "go back to where it was before \"bridge\" was given",
+					why);
 	why = link->up ? NULL : link_set_up(work->sock, link->index, true);
 	if (why)
-		return complain(work->device, work->errors, "cannot bring it up: %s", why);
+		return devtype_complain(work->device, work->errors, "cannot bring it up: %s", why);
 	return 0;
 }
 
@@ -238,7 +227,7 @@ static int prepare(struct work *work)
 	} else if (!work->known) {
 		error = tap_record_init(&work->record, &work->link, false);
 		if (error)
-			return complain(work->device, work->errors, "cannot identify it: %s", strerror(-error));
+			return devtype_complain(work->device, work->errors, "cannot identify it: %s", strerror(-error));
 	}
 	return set_up(work);
 }
@@ -250,7 +239,7 @@ static int work_open(struct work *work, const struct config_device *device, cons
 
 	*work = (struct work){.device = device, .net = &device->net, .run = run, .errors = errors};
 	why = link_open(&work->sock);
-	return why ? complain(device, errors, "rtnetlink: %s", why) : 0;
+	return why ? devtype_complain(device, errors, "rtnetlink: %s", why) : 0;
 }
 
 int tap_prepare(const struct config_device *device, const struct rundir *run, struct errors *errors)
@@ -315,7 +304,7 @@ int tap_attach(const struct config_device *device, int *fd, struct errors *error
 	if (result < 0)
 		return -1;
 	if (work.link.index == 0)
-		return complain(device, errors, "is gone");
+		return devtype_complain(device, errors, "is gone");
 	/* Each would have a share of the frames. */
 	if (work.link.queues)
 		return complain_attach(device, -EBUSY, errors);
