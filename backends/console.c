@@ -258,9 +258,6 @@ static bool console_run(struct backend *b)
 
 static bool console_prepare_sleep(struct backend *b, struct pollfd *fds, uint32_t *n)
 {
-	*n = 0;
-	if (!b->ready_queues)
-		return false;
 	console_endpoints_wait(console_of(b), fds, n);
 	return window_changed;
 }

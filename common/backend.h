@@ -79,12 +79,14 @@ struct backend_ops {
 	/*
 	 * Before sleep: the device's own descriptors to wait for (n of at most BACKEND_POLLFDS_MAX - 1 in fds), and
 	 * true if it must not sleep after all. Called at each look of the polling too, so it makes no system call.
-	 * Also called while no queue is ready, and run() is not: a descriptor that is ready then has to be dealt with
-	 * in polled(). NULL: none.
+	 * Not called while no queue is ready, unless there is polled(). NULL: none.
 	 */
 	bool (*prepare_sleep)(struct backend *b, struct pollfd *fds, uint32_t *n);
 
-	/* At least one of those n descriptors has revents. NULL: run() finds out. */
+	/*
+	 * At least one of those n descriptors has revents. Where run() is not to be called it has to deal with it.
+	 * NULL: run() finds out.
+	 */
 	void (*polled)(struct backend *b, const struct pollfd *fds, uint32_t n);
 
 	/* Only a system call tells whether those descriptors are ready: the polling makes one at intervals. */

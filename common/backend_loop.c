@@ -297,8 +297,10 @@ static bool bell_rings(const struct backend *b)
 /* The descriptors that the device waits for, behind KICK; true if it has work already. */
 static bool device_prepare_sleep(struct backend *b, struct pollfd *fds, uint32_t *n)
 {
+	bool looks = b->ops->prepare_sleep && (b->ready_queues || b->ops->polled);
+
 	*n = 0;
-	return b->ops->prepare_sleep && b->ops->prepare_sleep(b, fds, n);
+	return looks && b->ops->prepare_sleep(b, fds, n);
 }
 
 /* They were looked at. True if one is ready. */

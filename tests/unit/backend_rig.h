@@ -45,6 +45,7 @@ struct rig {
 	int device_fd;
 	int policy_fd; /* -1: policy=none */
 	const char *extra; /* an argument more */
+	bool polled; /* the device wants to be told of its descriptor */
 	pid_t pid;
 	uint64_t heartbeat; /* before the backend's first turn */
 	bool event_idx;
@@ -124,6 +125,7 @@ static inline void rig_backend_fds(const struct rig *rig)
 
 static inline void rig_backend(const struct rig *rig)
 {
+	static struct backend_ops ops;
 	static struct backend b;
 	static struct echo echo;
 	char region[64];
@@ -132,7 +134,9 @@ static inline void rig_backend(const struct rig *rig)
 	int argc = 5;
 
 	echo.probe = rig->probe;
-	b.ops = &echo_ops;
+	ops = echo_ops;
+	ops.polled = rig->polled ? echo_polled : NULL;
+	b.ops = &ops;
 	b.device = &echo;
 	snprintf(region, sizeof(region), "region=0,%u", region_size(&rig->shape));
 	snprintf(memory, sizeof(memory), "memory=0x%llx,0x%llx,0;0x%llx,%llu,0x%llx", RING_GPA, RING_STRIDE,

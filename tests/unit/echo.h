@@ -205,6 +205,17 @@ static inline bool echo_prepare_sleep(struct backend *b, struct pollfd *fds, uin
 	return core_load(&echo->probe->never_sleep);
 }
 
+static inline void echo_polled(struct backend *b, const struct pollfd *fds, uint32_t n)
+{
+	struct echo *echo = b->device;
+	uint64_t ticks;
+
+	CHECK_INT(n, 1);
+	CHECK_INT(fds[0].revents, POLLIN);
+	CHECK_INT(read(fds[0].fd, &ticks, sizeof(ticks)), sizeof(ticks));
+	core_store(&echo->probe->device_events, echo->probe->device_events + (uint32_t)ticks);
+}
+
 static const struct backend_ops echo_ops = {
 	.device_id = ECHO_ID,
 	.option = echo_option,

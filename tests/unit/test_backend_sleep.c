@@ -198,6 +198,32 @@ static void test_device_descriptor_wakes(void)
 	rig_kill(rig);
 }
 
+/* A device that wants to be told of its descriptor is, in whichever state. */
+static void test_device_descriptor_without_driver(void)
+{
+	struct rig *rig = rig_new();
+
+	rig->extra = "own_fd=1";
+	rig->polled = true;
+	rig_start(rig);
+	rig_check_idle(rig, 50);
+	eventfd_add(rig->device_fd);
+	CHECK(test_wait(has_device_event, rig, 5000));
+	rig_check_idle(rig, 50);
+	core_store(&rig->probe->device_events, 0);
+	rig_probe(rig, true);
+	rig_check_idle(rig, 50);
+	eventfd_add(rig->device_fd);
+	CHECK(test_wait(has_device_event, rig, 5000));
+	/* Also while it looks for work without sleep. */
+	core_store(&rig->region->control.poll_us, 10000000);
+	rig_request(rig, 0);
+	core_store(&rig->probe->device_events, 0);
+	eventfd_add(rig->device_fd);
+	CHECK(test_wait(has_device_event, rig, 5000));
+	rig_kill(rig);
+}
+
 /* The device's own descriptor is seen while the backend polls, without a sleep. */
 static void test_device_descriptor_is_polled(void)
 {
@@ -399,6 +425,7 @@ int main(int argc, char **argv)
 		{"backend_adaptive_polling", test_adaptive_polling, 30},
 		{"backend_stopped_and_continued", test_stopped_and_continued, 30},
 		{"backend_device_descriptor_wakes", test_device_descriptor_wakes, 30},
+		{"backend_device_descriptor_without_driver", test_device_descriptor_without_driver, 30},
 		{"backend_device_descriptor_is_polled", test_device_descriptor_is_polled, 30},
 		{"backend_device_time", test_device_time, 30},
 		{"backend_passive_queue", test_passive_queue, 30},
