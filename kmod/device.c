@@ -132,6 +132,11 @@ static bool device_is_quiet(struct hvisor_dev *dev)
 	return quiet;
 }
 
+bool hvisor_devices_awaited(void)
+{
+	return wq_has_sleeper(&device_quiet_wait);
+}
+
 void hvisor_devices_reset(struct hvisor_zone *zone)
 {
 	struct hvisor_dev *dev;

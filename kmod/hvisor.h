@@ -165,6 +165,8 @@ void hvisor_device_answer_held(struct hvisor_dev *dev);
 void hvisor_device_hold(struct hvisor_dev *dev);
 /* Resets the devices of a zone that stops, and waits until their backends are quiet or cut off. */
 void hvisor_devices_reset(struct hvisor_zone *zone);
+/* Whether hvisor_devices_reset() waits: hvisor_device_answer_held() then has to be called as if an answer were held. */
+bool hvisor_devices_awaited(void);
 /* Takes the zone's memory out of all mappings of its backends. */
 void hvisor_devices_revoke(struct hvisor_zone *zone);
 void hvisor_devices_finish(void);
