@@ -10,6 +10,10 @@ mail_at=16384 # block, behind the file system: see guest/agent.c
 mail_number=0
 failed=0
 window_unused=0xa003600
+terminal=/run/hvisor-launch/console0
+parameters=/sys/module/hvisor/parameters
+rest_terminal=/dev/hvc0 # in the guest
+rest_other_end=$terminal
 window_blk=0xa003c00
 
 export PATH="$share/bin:$PATH"
@@ -32,13 +36,21 @@ run_test() {
 	echo "# $1: $(cut -d ' ' -f 1 /proc/uptime | awk -v b="$begin" '{ printf "%.1f", $1 - b }') s"
 }
 
-# wait_for SECONDS COMMAND...: until the command is true
+# uptime_read: into $up, in whole seconds
+uptime_read() {
+	read -r up idle </proc/uptime
+	up=${up%.*}
+}
+
+# wait_for SECONDS COMMAND...: until the command is true. Each look takes processor time from the guest, under emulation.
 wait_for() {
-	end=$(($(cut -d . -f 1 /proc/uptime) + $1))
+	uptime_read
+	end=$((up + $1))
 	shift
 	until "$@"; do
-		[ "$(cut -d . -f 1 /proc/uptime)" -lt $end ] || return 1
-		usleep 50000
+		uptime_read
+		[ "$up" -lt $end ] || return 1
+		usleep 100000
 	done
 }
 
@@ -88,6 +100,19 @@ status_passes() {
 	[ "$(status "$1" "${3:-blk0}")" -gt "$2" ]
 }
 
+# device_is_new DEVICE PID: another process than that serves it
+device_is_new() {
+	new=$(status pid "$1")
+	[ -n "$new" ] && [ "$new" != "$2" ] && [ "$(status state "$1")" = running ]
+}
+
+# backend_kill DEVICE: and wait for the next
+backend_kill() {
+	pid=$(status pid "$1")
+	kill -KILL "$pid" || wrong "$1 has no backend $pid" || return
+	wait_for 20 device_is_new "$1" "$pid" || wrong "$1: no new backend: $(status state "$1")"
+}
+
 zone_list_has() {
 	hvisor zone list | grep -q "^| *$zone |"
 }
@@ -97,8 +122,11 @@ zone_start() {
 	hvisor zone start --virtio $work/virtio_cfg.json "$work/zone${zone}_linux.json" || wrong "hvisor zone start: $?"
 }
 
+# Backends that become quiet end it, not the deadline for those that do not.
 zone_shutdown() {
-	hvisor zone shutdown -id "$zone" || wrong "hvisor zone shutdown: $?"
+	echo 60000 >$parameters/deadline_ms
+	timeout 30 hvisor zone shutdown -id "$zone" || wrong "hvisor zone shutdown: $?" || return
+	echo 2000 >$parameters/deadline_ms
 }
 
 # copy FROM TO: in larger pieces than cp, each of which is a message to the host
@@ -171,6 +199,29 @@ wakeups() {
 
 wakeups_pass() {
 	[ "$(wakeups)" -gt "$1" ]
+}
+
+# What root does for the guest: wakeup interrupts, softirqs like those that answer them, and wakeups of $devices.
+root_work() {
+	echo "$(wakeups) $(awk '$1 == "HI:" { print $2 + $3 }' /proc/softirqs)"
+	for each in $devices; do
+		status wakeups "$each"
+	done
+}
+
+root_rested() {
+	before=$(root_work)
+	usleep 2000000
+	[ "$(root_work)" = "$before" ]
+}
+
+# With nothing to do for a guest root does nothing: there is no timer that looks after it. Meanwhile the guest waits for a
+# line from a console, as it would otherwise look for its next command.
+test_root_rests_with_its_guest() {
+	mail_send "sync; read line <$rest_terminal"
+	wait_for 15 root_rested || wrong "root is kept busy: $before, then $(root_work)" || return
+	echo >$rest_other_end
+	mail_result 30
 }
 
 # Root's kernel has nothing to complain about.

@@ -7,6 +7,7 @@ tests="module-loads launcher-serves guest-boots-from-its-disk root-rests-with-it
 	registers-hammered-beside-io unload-refused-while-a-zone-runs guest-kernel-is-well zone-shuts-down
 	unload-refused-while-attached unload-is-clean guest-starts-before-the-launcher zone-switches-itself-off
 	unload-is-clean-again root-kernel-is-well"
+devices="blk0 console0 rng0"
 
 test_module_loads() {
 	module_load || return
@@ -24,25 +25,6 @@ test_guest_boots_from_its_disk() {
 	zone_list_has || wrong "hvisor zone list does not show the zone" || return
 	guest 'grep " / " /proc/mounts' >/tmp/mounts || return
 	grep -q '^/dev/vda / ext4' /tmp/mounts || wrong "the guest's root is: $(cat /tmp/mounts)"
-}
-
-# What root does for the guest: wakeup interrupts, softirqs like those that answer them, and wakeups of the backend.
-root_work() {
-	echo "$(wakeups) $(awk '$1 == "HI:" { print $2 + $3 }' /proc/softirqs) $(status wakeups)"
-}
-
-root_rested() {
-	before=$(root_work)
-	usleep 2000000
-	[ "$(root_work)" = "$before" ]
-}
-
-# With nothing to do for a guest root does nothing: there is no timer that looks after it.
-test_root_rests_with_its_guest() {
-	# Meanwhile the guest does not look for another command either.
-	mail_send 'sync; sleep 16'
-	wait_for 15 root_rested || wrong "root is kept busy: $before, then $(root_work)" || return
-	mail_result 30
 }
 
 # The host compares it, when the zone is gone.
@@ -66,17 +48,11 @@ test_backend_restarts_under_load() {
 	guest_load_check
 }
 
-backend_is_new() {
-	[ -n "$(status pid)" ] && [ "$(status pid)" != "$1" ] && [ "$(status state)" = running ]
-}
-
 test_backend_is_killed_under_load() {
 	guest_load_start || return
 	for n in 1 2 3 4 5; do
 		load_goes_on || return
-		pid=$(status pid)
-		kill -KILL "$pid" || wrong "there is no backend $pid" || return
-		wait_for 20 backend_is_new "$pid" || wrong "no new backend: $(status state)" || return
+		backend_kill blk0 || return
 	done
 	load_goes_on || return
 	guest_load_check || return
@@ -112,7 +88,7 @@ test_launcher_is_killed_under_load() {
 	[ "$(status state)" = running ] || wrong "blk0 is $(status state)" || return
 	load_goes_on || return
 	kill -KILL "$pid"
-	wait_for 20 backend_is_new "$pid" || wrong "the adopted backend is not replaced: $(status state)" || return
+	wait_for 20 device_is_new blk0 "$pid" || wrong "the adopted backend is not replaced: $(status state)" || return
 	load_goes_on || return
 	guest_load_check
 }
@@ -132,7 +108,7 @@ test_registers_hammered_beside_io() {
 
 test_unload_refused_while_a_zone_runs() {
 	kill -KILL "$(launcher_pid)"
-	pid="$(pidof hvisor-blk) $(pidof hvisor-console)"
+	pid=$(backends)
 	wait_for 10 launcher_is_gone || wrong "the launcher lives" || return
 	kill -KILL $pid
 	wait_for 10 backend_is_gone || wrong "the backend lives" || return
@@ -141,8 +117,12 @@ test_unload_refused_while_a_zone_runs() {
 	guest true
 }
 
+backends() {
+	pidof hvisor-blk hvisor-console hvisor-rng
+}
+
 backend_is_gone() {
-	! pidof hvisor-blk >/dev/null && ! pidof hvisor-console >/dev/null
+	! backends >/dev/null
 }
 
 test_guest_kernel_is_well() {

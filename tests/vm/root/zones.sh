@@ -87,17 +87,11 @@ test_all_devices_work_at_once() {
 	all_check
 }
 
-device_is_new() {
-	[ -n "$(status pid $1)" ] && [ "$(status pid $1)" != "$2" ] && [ "$(status state $1)" = running ]
-}
-
 test_backends_are_killed_beside_others() {
 	all_start || return
 	all_go_on || return
 	for device in blk3 blk9 blk0 blk5; do
-		pid=$(status pid $device)
-		kill -KILL "$pid" || wrong "$device has no backend" || return
-		wait_for 20 device_is_new $device "$pid" || wrong "$device: no new backend: $(status state $device)" || return
+		backend_kill $device || return
 	done
 	all_go_on || return
 	all_check || return
