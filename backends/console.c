@@ -187,14 +187,18 @@ static uint32_t emergency_seen(const struct backend *b)
 	return seen;
 }
 
-static void emergency_put(struct console *console, uint8_t character)
+/* The next write, after which so many are seen. True if the region's state says so now. */
+static bool emergency_put(struct console *console, const struct region_config_write *write, uint32_t seen)
 {
 	struct region_device *counters = &console->backend->region->device;
-	enum console_own own;
+	bool put;
 
+	if (core_load(&write->offset) != offsetof(struct virtio_console_config, emerg_wr))
+		return false;
 	console->port[0].full = false;
-	own = console_put(console, &console->port[0], character) ? CONSOLE_OWN_EMERGENCY : CONSOLE_OWN_EMERGENCY_LOST;
-	backend_count(&counters->own[own], 1);
+	put = console_put(console, &console->port[0], (uint8_t)core_load(&write->value), seen);
+	backend_count(&counters->own[put ? CONSOLE_OWN_EMERGENCY : CONSOLE_OWN_EMERGENCY_LOST], 1);
+	return put;
 }
 
 /*
@@ -215,13 +219,13 @@ static void console_config(struct backend *b)
 	if (count - seen > REGION_CONFIG_WRITES) {
 		backend_count(&b->region->device.own[CONSOLE_OWN_EMERGENCY_LOST], count - seen - REGION_CONFIG_WRITES);
 		seen = count - REGION_CONFIG_WRITES;
+		region_state_update(b->region, &seen, sizeof(seen));
 	}
 	while (seen != count) {
 		write = &writes->write[seen % REGION_CONFIG_WRITES];
-		if (core_load(&write->offset) == offsetof(struct virtio_console_config, emerg_wr))
-			emergency_put(console, (uint8_t)core_load(&write->value));
 		seen++;
-		region_state_update(b->region, &seen, sizeof(seen));
+		if (!emergency_put(console, write, seen))
+			region_state_update(b->region, &seen, sizeof(seen));
 	}
 }
 

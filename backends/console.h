@@ -104,8 +104,11 @@ bool console_rx_run(struct console *console, struct console_port *port);
 /* What is in the pipe goes to where the port's input ends; there is room for it. False, with errno: it does not. */
 bool console_pipe_empty(struct console_port *port);
 
-/* One character beside the stream, as soon as there is room. False: there is none. */
-bool console_put(struct console *console, struct console_port *port, uint8_t character);
+/*
+ * One character beside the stream, if there is room. True: it is there, and the region's state says that so many
+ * emergency writes were seen.
+ */
+bool console_put(struct console *console, struct console_port *port, uint8_t character, uint32_t seen);
 
 /* console_control.c */
 

@@ -20,8 +20,20 @@ static uint64_t moved(uint64_t pos, uint64_t most, uint64_t base, uint64_t size,
 	return n <= most ? n : 0;
 }
 
+/* The emergency character under way is there. */
+static void put_settle(struct console_stream *stream, struct queue_region *region)
+{
+	uint32_t seen;
+
+	stream->out_start = stream->put_start;
+	region_state_read(region, &seen, sizeof(seen));
+	/* Another count is of a device that was made anew. */
+	if (seen + 1 == stream->put_seen)
+		region_state_update(region, &stream->put_seen, sizeof(stream->put_seen));
+}
+
 /* What the predecessor's last calls did and it did not come to write down. */
-static void stream_settle(struct console_stream *stream, uint32_t port)
+static void stream_settle(struct console_stream *stream, uint32_t port, struct queue_region *region)
 {
 	uint64_t out = console_output_at(port);
 	uint64_t pending = stream->out_end - stream->out_sent;
@@ -32,8 +44,8 @@ static void stream_settle(struct console_stream *stream, uint32_t port)
 	stream->in_end += moved(stream->in_end, CONSOLE_INPUT_SIZE - 1 - (stream->in_end - stream->in_taken),
 				console_input_at(port), CONSOLE_INPUT_SIZE, stream->in_offset);
 	if (stream->put_end != 0 && stream->put_end == stream->out_end)
-		stream->out_start = stream->put_start;
-	stream->put_end = 0;
+		put_settle(stream, region);
+	core_store_release(&stream->put_end, 0);
 	if (stream->out_start > stream->out_end)
 		stream->out_start = stream->out_end;
 }
@@ -98,7 +110,7 @@ int console_memory_open(struct console *console)
 		port->stream = &console->memory->stream[i];
 		port->output = memory + console_output_at(i);
 		port->input = memory + console_input_at(i);
-		stream_settle(port->stream, i);
+		stream_settle(port->stream, i, console->backend->region);
 	}
 	if (console->memory->piped && !console_pipe_empty(&console->port[console->memory->piped - 1]))
 		log_warning("what a predecessor had read is lost: %s", strerror(errno));

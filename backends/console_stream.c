@@ -262,7 +262,7 @@ bool console_tx_run(struct console *console, struct console_port *port)
 	return did;
 }
 
-bool console_put(struct console *console, struct console_port *port, uint8_t character)
+bool console_put(struct console *console, struct console_port *port, uint8_t character, uint32_t seen)
 {
 	const struct iovec iov = {&character, 1};
 	struct console_stream *stream = port->stream;
@@ -270,10 +270,12 @@ bool console_put(struct console *console, struct console_port *port, uint8_t cha
 	if (tx_room(port) == 0 && (!tx_send(console, port) || tx_room(port) == 0))
 		return false;
 	/* It is no part of the chain in hand, of which as much is there afterwards as before. */
+	core_store_release(&stream->put_seen, seen);
 	core_store_release(&stream->put_start, stream->out_start + 1);
 	core_store_release(&stream->put_end, stream->out_end + 1);
 	tx_append(console, port, &iov, 0, 1);
 	core_store_release(&stream->out_start, stream->put_start);
+	region_state_update(console->backend->region, &seen, sizeof(seen));
 	core_store_release(&stream->put_end, 0);
 	while (tx_send(console, port))
 		;

@@ -10,13 +10,12 @@
  *
  * No byte is lost or doubled by the death of a backend, at whatever instruction:
  *	driver to memory	by the journal, and out_end - out_start, which is what was copied of the chain in hand;
- *				an emergency character moves both, which put_start and put_end tell before
+ *				an emergency character, which is beside the stream, moves both: what put_start,
+ *				put_end and put_seen tell before is so once out_end is put_end
  *	memory to endpoint	by sendfile() from the memory itself, whose offset is out_offset: the kernel moves the
  *				bytes and stores how far it came in one call
  *	endpoint to memory	by splice() into the pipe, which outlives the backend too, and from there with in_offset
  *	memory to driver	by the journal: in_next is where in_taken goes if the chain in hand was given back
- *
- * An emergency character, which is no part of the stream, may come twice.
  *
  * sendfile() to a socket or a pipe hands the pages of the memory over, without a copy. So before a page of such a
  * port's output is used anew, the old one is punched out of the memory, and lives on where it still waits to be read.
@@ -92,7 +91,8 @@ struct console_stream {
 	uint32_t pad;
 	uint64_t put_start; /* out_start and out_end when the character under way is there */
 	uint64_t put_end; /* 0: none is under way */
-	uint32_t pad2[2];
+	uint32_t put_seen; /* emergency writes that are seen when it is there: the region's state says so too */
+	uint32_t pad2;
 };
 
 struct console_memory {

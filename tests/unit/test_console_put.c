@@ -20,6 +20,7 @@
 
 #define START 130000u /* shortly before the buffer's end; any other would do */
 #define COPIED 700u /* of the chain in hand */
+#define SEEN 41u /* emergency writes, before */
 
 static struct backend backend;
 static struct console console;
@@ -32,6 +33,10 @@ static struct console_port *port_new(void)
 
 	CHECK(memory != MAP_FAILED);
 	console.backend = &backend;
+	backend.region =
+		mmap(NULL, sizeof(struct queue_region), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	CHECK(backend.region != MAP_FAILED);
+	region_state_update(backend.region, &(uint32_t){SEEN}, sizeof(uint32_t));
 	console.memory = (struct console_memory *)(void *)memory;
 	memory_lay_out(console.memory, 1);
 	port->stream = &console.memory->stream[0];
@@ -51,25 +56,31 @@ static void worker_main(struct console_port *port)
 	if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) < 0)
 		_exit(2);
 	raise(SIGSTOP);
-	_exit(console_put(&console, port, '!') ? 0 : 3);
+	_exit(console_put(&console, port, '!', SEEN + 1) ? 0 : 3);
 }
 
 /* What a successor would begin with. */
 static void check_settled(const struct console_port *port, bool *there)
 {
+	static struct queue_region region;
 	struct console_stream stream = *port->stream;
+	uint32_t seen;
 
-	stream_settle(&stream, 0);
+	region.state = backend.region->state;
+	stream_settle(&stream, 0, &region);
 	CHECK_INT(stream.out_end - stream.out_start, COPIED);
 	*there = stream.out_end == START + COPIED + 1;
 	if (*there)
 		CHECK_INT(port->output[(stream.out_end - 1) % CONSOLE_OUTPUT_SIZE], '!');
 	else
 		CHECK_INT(stream.out_end, START + COPIED);
+	/* It comes neither again nor not at all. */
+	region_state_read(&region, &seen, sizeof(seen));
+	CHECK_INT(seen, SEEN + *there);
 	/* Nor does it think of it later, when its own output comes to the same place. */
 	stream.out_end = START + COPIED + 1;
 	stream.out_start = START + COPIED;
-	stream_settle(&stream, 0);
+	stream_settle(&stream, 0, &region);
 	CHECK_INT(stream.out_start, START + COPIED);
 }
 
