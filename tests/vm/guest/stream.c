@@ -2,9 +2,10 @@
 /*
  * Sends bytes that follow from a seed and their place alone, or checks that such bytes come: none missing, none wrong,
  * none too many. Prints how many and how fast; exits 1 when anything is not as it should be.
- * usage: stream send|check LENGTH SEED [listen PORT | connect ADDRESS PORT]      without these: standard output or input
- * LENGTH is a number of bytes, or, of a stream that has a mark in its last chunk, for "send" the path of a file whose
- * appearance ends it, and for "check" the word marked. A SEED that begins with t makes printable bytes.
+ * usage: stream send|check LENGTH SEED [listen PORT | connect ADDRESS PORT]
+ * Without a port they come from standard input, and go to standard output. LENGTH is a number of bytes. Of a stream
+ * that has a mark in its last chunk it is, for "send", the path of a file whose appearance ends it, and for "check" the
+ * word marked. A SEED that begins with t makes printable bytes.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
