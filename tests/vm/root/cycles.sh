@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=sh disable=SC2034,SC2154,SC2086 # shared with run and lib.sh
-# Zones that come and go, what a stopped zone leaves reachable, wrong zone files, and how long an access takes.
+# Zones that come and go, what a stopped zone leaves reachable, and wrong zone files.
 tests="module-loads wrong-zone-files-are-refused attachment-is-bounded zone-starts-again-and-again
-	memory-of-a-stopped-zone-is-gone register-times unload-is-clean register-times-of-a-polling-thread root-kernel-is-well"
+	memory-of-a-stopped-zone-is-gone unload-is-clean root-kernel-is-well"
 cycles=20
 [ ! -e $share/defects ] || cycles=6
 attachment_in=/tmp/attachment.in
@@ -98,47 +98,11 @@ test_memory_of_a_stopped_zone_is_gone() {
 	guest_is_up || return
 	attachment_word end ended || return
 	exec 4>&-
-	guest_dmesg_is_clean
-}
-
-# print_times WORDS: a line for each of burst and rest, root idle and root busy
-print_times() {
-	for load in idle busy; do
-		spinners=
-		if [ $load = busy ]; then
-			while :; do :; done &
-			spinners=$!
-			while :; do :; done &
-			spinners="$spinners $!"
-		fi
-		guest "registers time $window_blk 2000 0" >/tmp/burst || return
-		guest "registers time $window_blk 60 20000" >/tmp/rest || return
-		# shellcheck disable=SC2086 # a list
-		[ -z "$spinners" ] || kill $spinners
-		echo "# time of a register read, us (min median p99), $1, root $load: burst $(cat /tmp/burst), after rest $(cat /tmp/rest)"
-	done
-}
-
-test_register_times() {
-	for poll_us in 0 50; do
-		echo $poll_us >$parameters/poll_us
-		print_times "poll_us=$poll_us" || return
-	done
+	guest_dmesg_is_clean || return
 	zone_shutdown
 }
 
 test_unload_is_clean() {
 	launcher_stop || return
 	wait_for 5 rmmod hvisor || wrong "rmmod: $(cat /sys/module/hvisor/refcnt) references are left"
-}
-
-test_register_times_of_a_polling_thread() {
-	module_load poll_thread=1 || return
-	launcher_start || return
-	disk_make
-	zone_start || return
-	guest_is_up || return
-	print_times "poll_thread=1" || return
-	zone_shutdown || return
-	test_unload_is_clean
 }

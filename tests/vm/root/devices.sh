@@ -38,8 +38,8 @@ test_guest_boots() {
 }
 
 test_ping_both_ways() {
-	ping -c 3 -W 5 $guest_address >/tmp/ping || wrong "$(cat /tmp/ping)" || return
-	guest "ping -c 3 -W 5 $root_address" >/tmp/ping || wrong "$(cat /tmp/ping)"
+	ping -c 2 -W 5 $guest_address >/tmp/ping || wrong "$(cat /tmp/ping)" || return
+	guest "ping -c 2 -W 5 $root_address" >/tmp/ping || wrong "$(cat /tmp/ping)"
 }
 
 # guest_begin NAME COMMAND: in the background; /tmp/NAME is there when it has ended, with what it said and its status
