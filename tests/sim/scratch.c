@@ -36,10 +36,14 @@ const char *scratch_enter(void)
 {
 	const char *tmp = getenv("TMPDIR");
 
+	/* A test may begin anew. */
+	if (scratch_pid == getpid())
+		scratch_leave();
+	else
+		atexit(scratch_leave);
 	snprintf(scratch_path, sizeof(scratch_path), "%s/hvisor-test.XXXXXX", tmp ? tmp : "/tmp");
 	CHECK(mkdtemp(scratch_path));
 	scratch_pid = getpid();
-	atexit(scratch_leave);
 	/* Backends have user ids of their own. */
 	CHECK_INT(chmod(scratch_path, 0755), 0);
 	CHECK_INT(chdir(scratch_path), 0);

@@ -8,7 +8,7 @@
 
 /*
  * Makes an empty folder under TMPDIR (or /tmp) that all may enter, goes there, and removes it when the process exits,
- * also by a failed check. Returns its absolute path. Once in a process.
+ * also by a failed check. Called again it removes that one and makes another. Returns its absolute path.
  */
 const char *scratch_enter(void);
 

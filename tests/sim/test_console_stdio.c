@@ -80,6 +80,11 @@ static int is_as_before(void *arg)
 	return memcmp(&now, &terminal->before, sizeof(now)) == 0;
 }
 
+static int is_raw(void *arg)
+{
+	return !is_as_before(arg);
+}
+
 static void begin(struct console_rig *c, struct terminal *terminal)
 {
 	rig_init(&c->rig, 64);
@@ -89,6 +94,7 @@ static void begin(struct console_rig *c, struct terminal *terminal)
 	CHECK_INT(guest_console_open(&c->guest, &c->rig.guest, rig_base(0), rig_irq(0), GUEST_CONSOLE_BUFFER, false),
 		  0);
 	await_said(terminal, "the key to leave it is Ctrl-].");
+	CHECK(test_wait(is_raw, terminal, CONSOLE_RIG_LIMIT_MS));
 }
 
 static void end(struct console_rig *c, struct terminal *terminal)
@@ -139,7 +145,6 @@ static void test_stdio_ended(void)
 
 	for (i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
 		begin(&c, &terminal);
-		CHECK(!is_as_before(&terminal));
 		rig_end_launcher(&c.rig, signals[i]);
 		CHECK(test_wait(is_as_before, &terminal, CONSOLE_RIG_LIMIT_MS));
 		end(&c, &terminal);
