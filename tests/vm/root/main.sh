@@ -180,6 +180,8 @@ test_zone_switches_itself_off() {
 	mail_send 'poweroff -f'
 	wait_for 30 zone_is_gone || wrong "the zone still runs" || return
 	zone_shutdown || return
+	[ "$(status status)" = 0x00 ] || wrong "its device is not reset: $(status status)" || return
+	[ "$(reach "$(status pid)")" = nothing ] || wrong "its memory can still be reached" || return
 	must_fail "does not run" hvisor zone shutdown -id 1
 }
 
