@@ -40,7 +40,8 @@ int rig_program(const char *name, char *path, size_t size)
 	int depth;
 	ssize_t n;
 
-	if (build) {
+	/* Tests work in folders of their own, and make's BUILD is relative to the one that they were started in. */
+	if (build && build[0] == '/') {
 		snprintf(path, size, "%s/%s", build, name);
 		return access(path, X_OK) == 0 ? 0 : -errno;
 	}

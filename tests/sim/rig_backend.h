@@ -70,8 +70,8 @@ void rig_backend_finish(struct rig_backend *backend);
 int rig_spawn_blk(struct rig_backend *backend, struct sim *sim, const char *img);
 
 /*
- * The path of a program of this build: BUILD of the environment, or the folder above the running program's. In path
- * of size bytes; -errno if it is not there.
+ * The path of a program of this build: BUILD of the environment if it is absolute, or the folder above the running
+ * program's. In path of size bytes; -errno if it is not there.
  */
 int rig_program(const char *name, char *path, size_t size);
 
