@@ -236,17 +236,6 @@ static int bench_loads(struct bench *bench)
 	return 0;
 }
 
-static int is_asleep(void *arg)
-{
-	struct console_rig *rig = arg;
-	struct region_device before, now;
-
-	rig_counters(&rig->rig, "console0", &before);
-	poll(NULL, 0, 100);
-	rig_counters(&rig->rig, "console0", &now);
-	return before.heartbeat == now.heartbeat;
-}
-
 static int bench_rest(struct bench *bench)
 {
 	struct report_row *wakeups =
@@ -255,8 +244,7 @@ static int bench_rest(struct bench *bench)
 	struct process_switches before, now;
 	pid_t pid = rig_pid(&bench->rig.rig, "console0");
 
-	if (test_wait(is_asleep, &bench->rig, CONSOLE_RIG_LIMIT_MS) != 1)
-		return bench_fail("hvisor-console does not come to rest");
+	rig_await_rest(&bench->rig.rig, "console0");
 	if (process_switches(pid, &before) < 0)
 		return bench_fail("nothing to see of the backend in /proc");
 	poll(NULL, 0, (int)(bench->settings.rest_seconds * 1000));

@@ -19,6 +19,7 @@
 
 #include "cpu.h"
 #include "load.h"
+#include "net_load.h"
 #include "process.h"
 #include "report.h"
 #include "settings.h"
@@ -26,7 +27,6 @@
 #include "tests/sim/net_rig.h"
 
 #define LIMIT_TAP "tap1"
-#define DRAIN_NS 5000000000ull
 
 struct bench {
 	struct bench_settings settings;
@@ -73,60 +73,17 @@ static int bench_start(struct bench *bench)
 /* Keeps the transmit queue full of the frame. Frames a second, or -1. */
 static double ours_tx(struct bench *bench, const struct tap_frame *frame)
 {
-	struct guest_net_pair *pair = &bench->net.pair[0];
-	struct guest_net_buffer *buffer;
-	struct guest_buffer part = {0, (uint32_t)GUEST_NET_HDR + frame->len, false};
-	uint64_t begin, end, now;
+	uint64_t begin = load_now_ns();
+	uint64_t end = begin + (uint64_t)(bench->settings.seconds * 1e9);
+	uint64_t now;
 	uint64_t done = 0;
-	uint32_t inflight;
 
-	for (inflight = 0; inflight < GUEST_NET_TX_BUFFERS; inflight++)
-		memcpy(pair->tx_buffer[inflight].bytes, frame->bytes, part.len);
-	begin = load_now_ns();
-	end = begin + (uint64_t)(bench->settings.seconds * 1e9);
-	for (inflight = 0; inflight < GUEST_NET_TX_BUFFERS; inflight++) {
-		part.gpa = pair->tx_buffer[inflight].gpa;
-		guest_vq_add(&pair->tx, &part, 1, &pair->tx_buffer[inflight]);
-	}
-	guest_vq_kick(&pair->tx, 0);
-	for (now = begin; now < end; now = load_now_ns()) {
-		while ((buffer = guest_vq_get(&pair->tx, NULL))) {
-			part.gpa = buffer->gpa;
-			guest_vq_add(&pair->tx, &part, 1, buffer);
-			done++;
-		}
-		guest_vq_kick(&pair->tx, 0);
-	}
-	while (inflight > 0) {
-		if (guest_vq_get(&pair->tx, NULL))
-			inflight--;
-		else if (load_now_ns() > end + DRAIN_NS)
-			return bench_fail("frames of the guest's are not taken");
-	}
+	net_load_tx_begin(&bench->net, frame);
+	for (now = begin; now < end; now = load_now_ns())
+		done += net_load_tx(&bench->net, frame->len);
+	if (net_load_tx_end(&bench->net) < 0)
+		return bench_fail("frames of the guest's are not taken");
 	return (double)done / ((double)(now - begin) / 1e9);
-}
-
-/* Takes all frames that came, and gives their buffers back. How many. */
-static uint32_t rx_reap(struct bench *bench)
-{
-	struct guest_net_pair *pair = &bench->net.pair[0];
-	struct guest_net_buffer *buffer;
-	struct guest_buffer part = {0, bench->net.options.rx_size, true};
-	uint32_t frames = 0;
-	uint32_t more = 0;
-
-	while ((buffer = guest_vq_get(&pair->rx, NULL))) {
-		if (more > 0) {
-			more--;
-		} else {
-			more = ((struct virtio_net_hdr_v1 *)(void *)buffer->bytes)->num_buffers - 1u;
-			frames++;
-		}
-		part.gpa = buffer->gpa;
-		guest_vq_add(&pair->rx, &part, 1, buffer);
-	}
-	guest_vq_kick(&pair->rx, 0);
-	return frames;
 }
 
 static double ours_rx(struct bench *bench, const struct tap_frame *frame)
@@ -135,17 +92,12 @@ static double ours_rx(struct bench *bench, const struct tap_frame *frame)
 	uint64_t end = begin + (uint64_t)(bench->settings.seconds * 1e9);
 	uint64_t now;
 	uint64_t done = 0;
-	uint64_t quiet;
 
 	for (now = begin; now < end; now = load_now_ns()) {
 		tap_send(bench->sender, frame);
-		done += rx_reap(bench);
+		done += net_load_rx(&bench->net);
 	}
-	/* What is still in the tap. */
-	for (quiet = load_now_ns(); load_now_ns() - quiet < 10000000u;) {
-		if (rx_reap(bench))
-			quiet = load_now_ns();
-	}
+	net_load_rx_end(&bench->net);
 	if (done == 0)
 		return bench_fail("no frame comes to the guest");
 	return (double)done / ((double)(now - begin) / 1e9);

@@ -94,8 +94,7 @@ static const struct devtype rig_devtype = {
 	.open = rig_open,
 };
 
-/* No frames of the kernel's own on any interface of the namespace. */
-static void namespace_enter(void)
+void net_rig_enter_namespace(void)
 {
 	int fd;
 
@@ -188,7 +187,7 @@ void net_rig_init(struct net_rig *rig, uint32_t pairs)
 	rig->features = NET_FEATURES | 1ull << VIRTIO_NET_F_MTU;
 	if (pairs > 1)
 		rig->features |= 1ull << VIRTIO_NET_F_MQ;
-	namespace_enter();
+	net_rig_enter_namespace();
 	net_rig_make_tap(rig);
 	/* Policies are found from the folder that the tests are started in. */
 	CHECK(realpath("policy", policy_dir));

@@ -32,6 +32,9 @@ struct net_rig {
 extern const uint8_t net_rig_mac[6]; /* the guest's */
 extern const uint8_t net_rig_host_mac[6];
 
+/* Goes into a network namespace of the test's own, with no frames of the kernel's own on any interface. */
+void net_rig_enter_namespace(void);
+
 /* A namespace, a tap with so many queues, and the device; the caller may change features and rates next. */
 void net_rig_init(struct net_rig *rig, uint32_t pairs);
 /* Starts the backend, confined; again after net_rig_end(). Unless its link is down the host can send to it then. */

@@ -22,6 +22,7 @@
 
 #define RIG_SERVE_MS 20000
 #define RIG_TEXT_MS 10000
+#define RIG_REST_MS 20000
 #define RIG_END_MS 30000
 #define RIG_TEXT_MAX (1u << 20)
 
@@ -247,6 +248,25 @@ void rig_await_starts(struct rig *rig, const char *name, uint32_t starts)
 	rig_show(rig, log);
 	TEST_FAIL("%s was not served for the %u. time%s", name, starts,
 		  rig_launcher_ended(rig) ? ": the launcher has ended" : "");
+}
+
+static int rig_rests(void *argument)
+{
+	struct rig_wait *wait = argument;
+	struct region_device before, now;
+
+	rig_counters(wait->rig, wait->name, &before);
+	poll(NULL, 0, 100);
+	rig_counters(wait->rig, wait->name, &now);
+	return before.heartbeat == now.heartbeat;
+}
+
+void rig_await_rest(struct rig *rig, const char *name)
+{
+	struct rig_wait wait = {.rig = rig, .name = name};
+
+	if (test_wait(rig_rests, &wait, RIG_REST_MS) != 1)
+		TEST_FAIL("the backend of %s does not come to rest", name);
 }
 
 static int rig_answers(void *argument)

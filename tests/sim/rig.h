@@ -65,6 +65,9 @@ void rig_await_starts(struct rig *rig, const char *name, uint32_t starts);
 /* What the device's backends counted in its region, zeroes before the launcher made it. */
 void rig_counters(struct rig *rig, const char *name, struct region_device *counters);
 
+/* Waits until the device's backend has slept for 100 ms. */
+void rig_await_rest(struct rig *rig, const char *name);
+
 /* How often a backend began to serve the device, 0 before the launcher made it. */
 uint32_t rig_starts(struct rig *rig, const char *name);
 
