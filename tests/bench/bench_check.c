@@ -20,6 +20,7 @@ enum check_fields {
 	CHECK_OURS = 0,
 	CHECK_PEER = 1,
 	CHECK_LIMIT = 2,
+	CHECK_RATIO = 4, /* to the peer */
 };
 
 static const struct {
@@ -27,14 +28,14 @@ static const struct {
 	const char *unit;
 	unsigned int fields;
 } check_row[] = {
-	{"randread-4k-qd1", "IOPS", CHECK_PEER | CHECK_LIMIT},
-	{"randread-4k-qd32", "IOPS", CHECK_PEER | CHECK_LIMIT},
-	{"randwrite-4k-qd1", "IOPS", CHECK_PEER | CHECK_LIMIT},
-	{"randwrite-4k-qd32", "IOPS", CHECK_PEER | CHECK_LIMIT},
-	{"seqread-1m-qd1", "MB/s", CHECK_PEER | CHECK_LIMIT},
-	{"seqread-1m-qd32", "MB/s", CHECK_PEER | CHECK_LIMIT},
-	{"seqwrite-1m-qd1", "MB/s", CHECK_PEER | CHECK_LIMIT},
-	{"seqwrite-1m-qd32", "MB/s", CHECK_PEER | CHECK_LIMIT},
+	{"randread-4k-qd1", "IOPS", CHECK_PEER | CHECK_LIMIT | CHECK_RATIO},
+	{"randread-4k-qd32", "IOPS", CHECK_PEER | CHECK_LIMIT | CHECK_RATIO},
+	{"randwrite-4k-qd1", "IOPS", CHECK_PEER | CHECK_LIMIT | CHECK_RATIO},
+	{"randwrite-4k-qd32", "IOPS", CHECK_PEER | CHECK_LIMIT | CHECK_RATIO},
+	{"seqread-1m-qd1", "MB/s", CHECK_PEER | CHECK_LIMIT | CHECK_RATIO},
+	{"seqread-1m-qd32", "MB/s", CHECK_PEER | CHECK_LIMIT | CHECK_RATIO},
+	{"seqwrite-1m-qd1", "MB/s", CHECK_PEER | CHECK_LIMIT | CHECK_RATIO},
+	{"seqwrite-1m-qd32", "MB/s", CHECK_PEER | CHECK_LIMIT | CHECK_RATIO},
 	{"wakeups-at-rest", "count", CHECK_PEER},
 	{"pss-at-rest", "KiB", CHECK_PEER},
 	{"sigkill-to-next-request", "ms", CHECK_OURS},
@@ -53,6 +54,28 @@ static const struct {
 	{"console-pty-in", "MB/s", CHECK_LIMIT},
 	{"console-socket-out", "MB/s", CHECK_LIMIT},
 	{"console-socket-in", "MB/s", CHECK_LIMIT},
+	{"blk0-flood-other-cpu-rest-p50", "us", CHECK_PEER | CHECK_RATIO},
+	{"blk0-flood-other-cpu-rest-p99", "us", CHECK_PEER | CHECK_RATIO},
+	{"blk0-flood-other-cpu-rest-mean", "us", CHECK_PEER | CHECK_RATIO},
+	{"blk1-flood-other-cpu-rest-p50", "us", CHECK_PEER | CHECK_RATIO},
+	{"blk1-flood-other-cpu-rest-p99", "us", CHECK_PEER | CHECK_RATIO},
+	{"blk1-flood-other-cpu-rest-mean", "us", CHECK_PEER | CHECK_RATIO},
+	{"blk0-flood-other-cpu-busy-p50", "us", CHECK_PEER | CHECK_RATIO},
+	{"blk0-flood-other-cpu-busy-p99", "us", CHECK_PEER | CHECK_RATIO},
+	{"blk0-flood-other-cpu-busy-mean", "us", CHECK_PEER | CHECK_RATIO},
+	{"blk1-flood-other-cpu-busy-p50", "us", CHECK_PEER | CHECK_RATIO},
+	{"blk1-flood-other-cpu-busy-p99", "us", CHECK_PEER | CHECK_RATIO},
+	{"blk1-flood-other-cpu-busy-mean", "us", CHECK_PEER | CHECK_RATIO},
+	{"blk0-flood-same-cpu-busy-p50", "us", CHECK_PEER | CHECK_RATIO},
+	{"blk0-flood-same-cpu-busy-p99", "us", CHECK_PEER | CHECK_RATIO},
+	{"blk0-flood-same-cpu-busy-mean", "us", CHECK_PEER | CHECK_RATIO},
+	{"blk1-flood-same-cpu-busy-p50", "us", CHECK_PEER | CHECK_RATIO},
+	{"blk1-flood-same-cpu-busy-p99", "us", CHECK_PEER | CHECK_RATIO},
+	{"blk1-flood-same-cpu-busy-mean", "us", CHECK_PEER | CHECK_RATIO},
+	{"net0-flood-other-cpu-share", "%", CHECK_PEER},
+	{"net0-flood-same-cpu-share", "%", CHECK_PEER},
+	{"net0-flood-other-cpu-frames", "pps", CHECK_OURS},
+	{"net0-flood-same-cpu-frames", "pps", CHECK_OURS},
 };
 #define CHECK_ROWS (sizeof(check_row) / sizeof(check_row[0]))
 
@@ -133,7 +156,7 @@ static void check_one(const cJSON *list, const char *name, const char *unit, uns
 	check_number(row, name, "rounds", true);
 	check_number(row, name, "peer", fields & CHECK_PEER);
 	check_number(row, name, "limit", fields & CHECK_LIMIT);
-	check_number(row, name, "ours_over_peer", (fields & CHECK_PEER) && (fields & CHECK_LIMIT));
+	check_number(row, name, "ours_over_peer", fields & CHECK_RATIO);
 	check_number(row, name, "ours_over_limit", fields & CHECK_LIMIT);
 	if ((fields & CHECK_PEER) && !cJSON_IsString(cJSON_GetObjectItemCaseSensitive(row, "peer_engine")))
 		check_complain("%s: peer_engine is not a string", name);

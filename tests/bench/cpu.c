@@ -52,3 +52,10 @@ int cpu_pin(pid_t pid, int cpu)
 	closedir(tasks);
 	return err;
 }
+
+int cpu_leave_realtime(void)
+{
+	struct sched_param param = {0};
+
+	return sched_setscheduler(0, SCHED_OTHER, &param) < 0 ? -errno : 0;
+}

@@ -3,10 +3,21 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cpu.h"
+#include "tests/test.h"
+
+#define BUSY_START_MS 10000
+#define BUSY_STARTED_NS 1e6
 
 /* The sum of the numbers behind those of the keys ("Pss:") that the file has; -errno, -ENODATA if it has none. */
 static double process_sum(const char *path, const char *const *key, size_t keys)
@@ -81,4 +92,49 @@ double process_switches_since(const struct process_switches *now, const struct p
 		}
 	}
 	return sum;
+}
+
+double process_cpu_ns(pid_t pid)
+{
+	struct timespec ts;
+	clockid_t clock;
+	int err = clock_getcpuclockid(pid, &clock);
+
+	if (err)
+		return -err;
+	if (clock_gettime(clock, &ts) < 0)
+		return -errno;
+	return (double)ts.tv_sec * 1e9 + (double)ts.tv_nsec;
+}
+
+static int busy_runs(void *arg)
+{
+	return process_cpu_ns(*(const pid_t *)arg) > BUSY_STARTED_NS;
+}
+
+pid_t process_busy_start(int cpu)
+{
+	pid_t pid;
+
+	fflush(NULL);
+	pid = fork();
+	if (pid < 0)
+		return -errno;
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		setsid();
+		cpu_pin(0, cpu);
+		for (;;)
+			__asm__ volatile("");
+	}
+	if (test_wait(busy_runs, &pid, BUSY_START_MS))
+		return pid;
+	process_busy_stop(pid);
+	return -ETIMEDOUT;
+}
+
+void process_busy_stop(pid_t pid)
+{
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What a process costs while it has nothing to do. */
+/* What a process costs, and one that costs a whole CPU. */
 #ifndef HVISOR_BENCH_PROCESS_H
 #define HVISOR_BENCH_PROCESS_H
 
@@ -7,6 +7,16 @@
 
 /* Proportional set size in KiB (/proc/PID/smaps_rollup), or -errno. */
 double process_pss_kib(pid_t pid);
+
+/* Nanoseconds of CPU that it took so far, or -errno. */
+double process_cpu_ns(pid_t pid);
+
+/*
+ * Starts a process that does nothing but take CPU cpu: in a session of its own, as a backend is, so that the scheduler
+ * groups it like one. Returns once it runs: its pid, or -errno.
+ */
+pid_t process_busy_start(int cpu);
+void process_busy_stop(pid_t pid);
 
 #define PROCESS_THREADS_MAX 128u
 

@@ -36,6 +36,11 @@ double report_median(double *value, unsigned int n)
 	return n % 2 ? value[n / 2] : (value[n / 2 - 1] + value[n / 2]) / 2;
 }
 
+double report_quantile(const double *sorted, unsigned int n, double q)
+{
+	return sorted[(unsigned int)(q * n)];
+}
+
 double report_ratio(const double *a, const double *b, unsigned int n)
 {
 	double ratio[REPORT_ROUNDS_MAX];

@@ -27,6 +27,9 @@ struct report_row *report_row_init(struct report_row *row, const char *name, con
 /* The middle one of n values (n > 0), of an even number the mean of the two in the middle. Sorts them. */
 double report_median(double *value, unsigned int n);
 
+/* The value that the part q (0 to below 1) of n sorted values (n > 0) is below. */
+double report_quantile(const double *sorted, unsigned int n, double q);
+
 /*
  * The median of a[i] / b[i]: rounds are compared with themselves, so what slows the machine down for some rounds does
  * not tell in the ratio. n is up to REPORT_ROUNDS_MAX; REPORT_NONE if there are no values.
