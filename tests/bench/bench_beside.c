@@ -7,10 +7,11 @@
  * One CPU has the disks' backends and the driver that reads. Since they share it the driver sleeps until the interrupt,
  * and the backends do not poll. The other CPU has who floods net0. The backend of net0 is on the other CPU, or on that
  * of the disks. If it cost the disks more than the CPU that it takes, that would show against two processes which take
- * the same CPUs and do nothing else, in place of who floods and of the backend. All of this is an ordinary process,
- * even if the benchmark was started as a real-time one: of those that want the same CPU one has it until it sleeps.
- * Every round has all of the states, another one first each time; what is reported is the medians of the rounds, and of
- * their ratios.
+ * the same CPUs and do nothing else, in place of who floods and of the backend. Every round has all of the states,
+ * another one first each time; what is reported is the medians of the rounds, and of their ratios.
+ *
+ * Those that share a CPU are ordinary processes, even if the benchmark was started as a real-time one: of those, one
+ * has the CPU until it sleeps. Then only who floods is real-time, while the backend is not on its CPU.
  *
  * usage: bench_beside JSON    images: in TMPDIR, which should be on a tmpfs
  * Environment: ROUNDS, BENCH_SECONDS (of one measurement), BENCH_SMOKE=1 (run everything, for the shortest time)
@@ -93,6 +94,7 @@ struct bench {
 	struct bench_settings settings;
 	int disks_cpu;
 	int net_cpu;
+	int priority; /* that the benchmark was started with; 0: not real-time */
 	struct rig rig;
 	struct guest other;
 	struct guest_blk blk[DISKS];
@@ -221,15 +223,21 @@ static int busy_begin(struct bench *bench, int cpu)
 static int state_begin(struct bench *bench, enum bench_state state)
 {
 	int cpu = state_is[state].same ? bench->disks_cpu : bench->net_cpu;
+	int priority = state_is[state].same ? bench->priority : 0;
 	int err;
 
-	if (state_is[state].busy)
-		return busy_begin(bench, cpu);
+	if (state_is[state].busy) {
+		if (busy_begin(bench, cpu) < 0)
+			return -1;
+		CHECK_INT(cpu_set_priority(bench->busy[0], priority), 0);
+		return 0;
+	}
 	bench_place(bench, "net0", cpu);
 	if (!state_is[state].flood) {
 		rig_await_rest(&bench->rig, "net0");
 		return 0;
 	}
+	CHECK_INT(cpu_set_priority(bench->flood.pid, priority), 0);
 	err = flood_begin(&bench->flood);
 	return err ? bench_fail("flooding net0: %s", strerror(-err)) : 0;
 }
@@ -361,15 +369,17 @@ static void bench_rows(struct bench *bench)
 
 static void bench_conditions(const struct bench *bench)
 {
-	printf("\nReads of 4 KiB at depth 1 beside a flooded net0, medians of %u rounds of %g s each, all as ordinary\n"
-	       "processes.",
-	       bench->settings.rounds, bench->settings.seconds);
-	printf(" CPU %d: the driver that reads, asleep meanwhile, and the backends of blk0 (in net0's guest) and blk1\n"
-	       "(in another), which do not poll. CPU %d: who floods net0. Its backend is on the other CPU than the\n"
-	       "disks, or on the same. The peer: net0 at rest, or the same CPUs taken by processes that do nothing "
-	       "else\n"
-	       "(busy). The share is what net0's backend, or the process in its place, had of its CPU.\n\n",
-	       bench->disks_cpu, bench->net_cpu);
+	printf("\nReads of 4 KiB at depth 1 beside a flooded net0, medians of %u rounds of %g s each. CPU %d: the "
+	       "driver\n"
+	       "that reads, asleep meanwhile, and the backends of blk0 (in net0's guest) and blk1 (in another), which "
+	       "do\n"
+	       "not poll. CPU %d: who floods net0. Its backend is on the other CPU than the disks, or on the same. "
+	       "The\n"
+	       "peer: net0 at rest, or the same CPUs taken by processes that do nothing else (busy). The share is "
+	       "what\n"
+	       "net0's backend, or the process in its place, had of its CPU. All of them are ordinary processes%s.\n\n",
+	       bench->settings.rounds, bench->settings.seconds, bench->disks_cpu, bench->net_cpu,
+	       bench->priority > 0 ? ", but\nwho floods is real-time while the backend is on the other CPU" : "");
 }
 
 int main(int argc, char **argv)
@@ -387,7 +397,8 @@ int main(int argc, char **argv)
 		return 2;
 	bench.disks_cpu = bench.settings.driver_cpu;
 	bench.net_cpu = bench.settings.server_cpu;
-	err = cpu_leave_realtime();
+	bench.priority = cpu_priority();
+	err = bench.priority < 0 ? bench.priority : cpu_set_priority(0, 0);
 	if (err) {
 		bench_fail("leaving the real-time class: %s", strerror(-err));
 		return 1;

@@ -53,9 +53,16 @@ int cpu_pin(pid_t pid, int cpu)
 	return err;
 }
 
-int cpu_leave_realtime(void)
+int cpu_priority(void)
 {
-	struct sched_param param = {0};
+	struct sched_param param;
 
-	return sched_setscheduler(0, SCHED_OTHER, &param) < 0 ? -errno : 0;
+	return sched_getparam(0, &param) < 0 ? -errno : param.sched_priority;
+}
+
+int cpu_set_priority(pid_t pid, int priority)
+{
+	struct sched_param param = {.sched_priority = priority};
+
+	return sched_setscheduler(pid, priority > 0 ? SCHED_FIFO : SCHED_OTHER, &param) < 0 ? -errno : 0;
 }

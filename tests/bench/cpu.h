@@ -11,10 +11,13 @@ int cpu_choose(int *driver, int *server);
 /* Pins all threads of a process (0: the calling thread and what it starts) to cpu. 0 or -errno. */
 int cpu_pin(pid_t pid, int cpu);
 
+/* The real-time priority of the calling thread; 0: it is an ordinary one. -errno. */
+int cpu_priority(void);
+
 /*
- * Makes the calling thread, and what it starts, share CPUs as ordinary processes do: of real-time ones that want the
- * same CPU one has it until it sleeps. 0 or -errno.
+ * Makes a process of one thread (0: the calling thread and what it starts) real-time, until it sleeps the only one on
+ * its CPU but for those of higher priority; or with priority 0 an ordinary one, which shares it. 0 or -errno.
  */
-int cpu_leave_realtime(void);
+int cpu_set_priority(pid_t pid, int priority);
 
 #endif
