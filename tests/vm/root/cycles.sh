@@ -101,8 +101,3 @@ test_memory_of_a_stopped_zone_is_gone() {
 	guest_dmesg_is_clean || return
 	zone_shutdown
 }
-
-test_unload_is_clean() {
-	launcher_stop || return
-	wait_for 5 rmmod hvisor || wrong "rmmod: $(cat /sys/module/hvisor/refcnt) references are left"
-}

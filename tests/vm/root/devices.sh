@@ -16,10 +16,6 @@ typed=/tmp/typed
 said=/tmp/said
 password=zone-1-password
 
-test_module_loads() {
-	module_load
-}
-
 test_devices_are_served() {
 	launcher_start || return
 	for device in $devices; do
@@ -367,6 +363,6 @@ test_zone_shuts_down() {
 
 test_unload_is_clean() {
 	launcher_stop || return
-	wait_for 5 rmmod hvisor || wrong "rmmod: $(cat /sys/module/hvisor/refcnt) references are left" || return
+	module_unload || return
 	[ ! -e /sys/class/net/tap0 ] || wrong "tap0 is still there"
 }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# shellcheck shell=sh disable=SC2034,SC2154 # shared with the files that read this one
+# shellcheck shell=sh disable=SC2034,SC2119,SC2120,SC2154 # shared with the files that read this one
 # What the tests in root Linux share. Each test is a function test_NAME_WITH_UNDERSCORES that returns 0 or says what
 # is wrong with wrong(); the tests of a machine run one after the other.
 share=/share
@@ -67,6 +67,10 @@ must_fail() {
 
 module_load() {
 	insmod $share/hvisor.ko "$@" || wrong "insmod failed"
+}
+
+module_unload() {
+	wait_for 5 rmmod hvisor || wrong "rmmod: $(cat /sys/module/hvisor/refcnt) references are left"
 }
 
 launcher_start() {
@@ -222,6 +226,16 @@ test_root_rests_with_its_guest() {
 	wait_for 15 root_rested || wrong "root is kept busy: $before, then $(root_work)" || return
 	echo >$rest_other_end
 	mail_result 30
+}
+
+# What most machines begin and end with.
+test_module_loads() {
+	module_load
+}
+
+test_unload_is_clean() {
+	launcher_stop || return
+	module_unload
 }
 
 # Root's kernel has nothing to complain about.

@@ -150,7 +150,7 @@ test_unload_refused_while_attached() {
 test_unload_is_clean() {
 	launcher_stop || return
 	backend_is_gone || wrong "a backend is left" || return
-	wait_for 5 rmmod hvisor || wrong "rmmod: $(cat /sys/module/hvisor/refcnt) references are left"
+	module_unload
 }
 
 # It finds its windows empty, and looks again until the launcher is there.

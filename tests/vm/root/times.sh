@@ -3,10 +3,6 @@
 # How long a register access of the guest's takes. A measurement: it fails only if there is none.
 tests="module-loads register-times register-times-of-a-polling-thread root-kernel-is-well"
 
-test_module_loads() {
-	module_load
-}
-
 # print_times WORDS: a line for each of burst and rest, root idle and root busy
 print_times() {
 	for load in idle busy; do
@@ -35,7 +31,7 @@ zone_up() {
 zone_down() {
 	zone_shutdown || return
 	launcher_stop || return
-	wait_for 5 rmmod hvisor || wrong "rmmod: $(cat /sys/module/hvisor/refcnt) references are left"
+	module_unload
 }
 
 test_register_times() {

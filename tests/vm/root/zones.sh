@@ -12,10 +12,6 @@ driven=h
 driven_device=blk7
 driven_window=a000e00
 
-test_module_loads() {
-	module_load
-}
-
 test_eleven_devices_are_served() {
 	copy $share/zone1.ext4 $work/zone2.ext4 || return
 	for n in 1-1 1-2 1-3 1-4 1-5 1-6 1-7 2-1 2-2; do
@@ -147,9 +143,4 @@ test_zones_shut_down() {
 	echo "# longest time that an access waited, ns: $(for device in $devices_1 $devices_2; do
 		status wait_max_ns $device
 	done | sort -n | tail -n 1)"
-}
-
-test_unload_is_clean() {
-	launcher_stop || return
-	wait_for 5 rmmod hvisor || wrong "rmmod: $(cat /sys/module/hvisor/refcnt) references are left"
 }
