@@ -364,7 +364,6 @@ static core_u32 vmmio_read_register(struct vmmio_dev *dev, core_u32 offset)
 	case VMMIO_QUEUE_RESET:
 		return vmmio_read_queue(dev, offset);
 	case VMMIO_INTERRUPT_STATUS:
-		dev->irq_acknowledges++;
 		return core_load_acquire(&dev->region->irq.interrupt_status) & VMMIO_INTERRUPTS;
 	case VMMIO_STATUS:
 		return vmmio_status(dev);

@@ -117,8 +117,7 @@ struct vmmio_dev {
 	core_u64 accesses; /* counters for people */
 	core_u64 notifications;
 	core_u64 bad_accesses; /* of a width, offset or value that the specification forbids */
-	core_u64 irq_acknowledges; /* reads of InterruptStatus and writes of InterruptACK: the driver saw the interrupt
-				    */
+	core_u64 irq_acknowledges; /* writes of InterruptACK, whatever their bits */
 	struct vmmio_queue queue[REGION_QUEUES_MAX];
 };
 

@@ -78,7 +78,7 @@ struct hvisor_attachment {
 enum hvisor_irq_state {
 	HVISOR_IRQ_IDLE,
 	HVISOR_IRQ_WAITING,		/* for others of its zone */
-	HVISOR_IRQ_INJECTED,		/* until the driver looks at InterruptStatus */
+	HVISOR_IRQ_INJECTED,		/* until the driver writes InterruptACK */
 };
 
 struct hvisor_dev {
@@ -191,7 +191,7 @@ int hvisor_memory_check_range(u64 start, u64 size);
 void hvisor_irq_init(struct hvisor_dev *dev);
 /* The device has an interrupt to deliver; any context. */
 void hvisor_irq_raise(struct hvisor_dev *dev);
-/* The driver may have looked at InterruptStatus; any context. */
+/* The driver may have written InterruptACK; any context. */
 void hvisor_irq_check(struct hvisor_dev *dev);
 /* Forgets what is outstanding, and stops the timer; may sleep. */
 void hvisor_irq_stop(struct hvisor_dev *dev);

@@ -3,9 +3,13 @@
  * Interrupts to zones.
  *
  * hvisor asserts when too many distinct interrupts are pending for one CPU, so only a few of a zone are outstanding at
- * a time; the others wait for a driver to look at InterruptStatus, which the register model sees. And stock hvisor
- * loses interrupts (an injection while the same interrupt is active is dropped), so one that nobody looked at is
- * injected again, a bounded number of times at growing intervals. A repeated interrupt is harmless to a driver.
+ * a time; the others wait for a driver to write InterruptACK, which the register model sees. And stock hvisor loses
+ * interrupts (an injection while the same interrupt is active is dropped), so one that nobody acknowledged is injected
+ * again, a bounded number of times at growing intervals. A repeated interrupt is harmless to a driver.
+ *
+ * The answer to a repeated interrupt often is that InterruptStatus reads 0 and that 0 is acknowledged. What the backend
+ * has to say meanwhile is not in that answer, and its injection may just have been dropped. So as with a level-triggered
+ * interrupt, bits that are still set after an acknowledgement are a reason for the next one.
  *
  * When to repeat it depends on the machine: a driver looks within microseconds on silicon, but within many milliseconds
  * on an emulated CPU that shares its host. So the interval follows what the driver takes, as TCP's retransmission timer
@@ -48,7 +52,7 @@ static void irq_inject(struct hvisor_dev *dev)
 	hrtimer_start(&dev->irq_timer, ns_to_ktime(dev->irq_first), HRTIMER_MODE_REL_SOFT);
 }
 
-/* Under zone->irq_lock: the driver has looked. */
+/* Under zone->irq_lock: the driver has acknowledged. */
 static void irq_learn(struct hvisor_dev *dev)
 {
 	u64 taken = ktime_get_ns() - dev->irq_since;
@@ -81,6 +85,26 @@ static bool irq_is_seen(const struct hvisor_dev *dev)
 	return dev->irq_seen != READ_ONCE(dev->model.irq_acknowledges);
 }
 
+static bool irq_is_pending(const struct hvisor_dev *dev)
+{
+	return core_load(&dev->region->irq.interrupt_status) & (REGION_INT_USED | REGION_INT_CONFIG);
+}
+
+/* Under zone->irq_lock: injects now, or when another device's interrupt is done. */
+static void irq_begin(struct hvisor_dev *dev)
+{
+	struct hvisor_zone *zone = dev->zone;
+
+	if (dev->irq_state != HVISOR_IRQ_IDLE || !READ_ONCE(zone->up))
+		return;
+	if (zone->outstanding < IRQ_OUTSTANDING_MAX) {
+		irq_inject(dev);
+	} else {
+		dev->irq_state = HVISOR_IRQ_WAITING;
+		list_add_tail(&dev->irq_node, &zone->waiting);
+	}
+}
+
 /* Under zone->irq_lock. */
 static void irq_done_if_seen(struct hvisor_dev *dev)
 {
@@ -88,24 +112,18 @@ static void irq_done_if_seen(struct hvisor_dev *dev)
 		return;
 	irq_learn(dev);
 	irq_done(dev);
+	if (irq_is_pending(dev))
+		irq_begin(dev);
 }
 
 void hvisor_irq_raise(struct hvisor_dev *dev)
 {
-	struct hvisor_zone *zone = dev->zone;
 	unsigned long flags;
 
-	spin_lock_irqsave(&zone->irq_lock, flags);
+	spin_lock_irqsave(&dev->zone->irq_lock, flags);
 	irq_done_if_seen(dev);
-	if (dev->irq_state == HVISOR_IRQ_IDLE && READ_ONCE(zone->up)) {
-		if (zone->outstanding < IRQ_OUTSTANDING_MAX) {
-			irq_inject(dev);
-		} else {
-			dev->irq_state = HVISOR_IRQ_WAITING;
-			list_add_tail(&dev->irq_node, &zone->waiting);
-		}
-	}
-	spin_unlock_irqrestore(&zone->irq_lock, flags);
+	irq_begin(dev);
+	spin_unlock_irqrestore(&dev->zone->irq_lock, flags);
 }
 
 void hvisor_irq_check(struct hvisor_dev *dev)
@@ -120,14 +138,13 @@ void hvisor_irq_check(struct hvisor_dev *dev)
 static enum hrtimer_restart irq_timer(struct hrtimer *timer)
 {
 	struct hvisor_dev *dev = container_of(timer, struct hvisor_dev, irq_timer);
-	u32 pending = core_load(&dev->region->irq.interrupt_status) & (REGION_INT_USED | REGION_INT_CONFIG);
 	enum hrtimer_restart restart = HRTIMER_NORESTART;
 	unsigned long flags;
 
 	spin_lock_irqsave(&dev->zone->irq_lock, flags);
 	irq_done_if_seen(dev);
 	if (dev->irq_state == HVISOR_IRQ_INJECTED && !hrtimer_is_queued(timer)) {
-		if (!pending || ++dev->irq_tries > IRQ_TRIES_MAX || !READ_ONCE(dev->zone->up)) {
+		if (!irq_is_pending(dev) || ++dev->irq_tries > IRQ_TRIES_MAX || !READ_ONCE(dev->zone->up)) {
 			irq_done(dev);
 		} else {
 			dev->interrupts_again++;

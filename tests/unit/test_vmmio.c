@@ -446,7 +446,7 @@ static void test_interrupt_status(void)
 	CHECK_INT(rd(&m, VMMIO_INTERRUPT_STATUS), REGION_INT_CONFIG);
 	wr(&m, VMMIO_INTERRUPT_ACK, REGION_INT_CONFIG);
 	CHECK_INT(m.region->irq.interrupt_status, 0);
-	CHECK_INT(m.dev.irq_acknowledges, 6); /* reads and writes */
+	CHECK_INT(m.dev.irq_acknowledges, 3); /* a read says nothing: what it returned may be 0 */
 }
 
 static core_u64 read_config(struct machine *m, core_u64 at, core_u32 size)

@@ -4,6 +4,7 @@
  * usage: registers hammer ADDRESS COUNT    COUNT random accesses from each CPU to a window that no device claims
  *        registers drive ADDRESS COUNT     COUNT writes from each CPU to the registers of a device, mostly such as a
  *                                          driver writes, in no order at all
+ *        registers acknowledge ADDRESS COUNT   COUNT times from each CPU 0 to InterruptACK
  *        registers time ADDRESS COUNT US   the times of COUNT reads of 32 bits, with pauses of US between
  */
 #define _GNU_SOURCE
@@ -143,6 +144,17 @@ static int drive_from(int cpu, volatile uint8_t *window, unsigned long count)
 	return 0;
 }
 
+/* As drivers do whose interrupt came twice. */
+static int acknowledge_from(int cpu, volatile uint8_t *window, unsigned long count)
+{
+	unsigned long n;
+
+	pin(cpu);
+	for (n = 0; n < count; n++)
+		register_write(window + 0x64, 4, 0);
+	return 0;
+}
+
 /* From each CPU, by a process of its own. */
 static int hammer(uint64_t address, unsigned long count, int (*from)(int, volatile uint8_t *, unsigned long))
 {
@@ -215,8 +227,11 @@ int main(int argc, char **argv)
 		return hammer(address, count, hammer_from);
 	if (argc == 4 && strcmp(argv[1], "drive") == 0)
 		return hammer(address, count, drive_from);
+	if (argc == 4 && strcmp(argv[1], "acknowledge") == 0)
+		return hammer(address, count, acknowledge_from);
 	if (argc == 5 && strcmp(argv[1], "time") == 0 && count > 0 && count <= COUNT_MAX)
 		return take_times(address, count, (useconds_t)strtoul(argv[4], NULL, 0));
-	fprintf(stderr, "usage: registers hammer|drive ADDRESS COUNT\n       registers time ADDRESS COUNT US\n");
+	fprintf(stderr,
+		"usage: registers hammer|drive|acknowledge ADDRESS COUNT\n       registers time ADDRESS COUNT US\n");
 	return 2;
 }
