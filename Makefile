@@ -42,6 +42,8 @@ SIM_TESTS := $(wildcard tests/sim/test_*.c)
 SIM := $(filter-out $(SIM_TESTS) $(SIM_MAINS),$(wildcard tests/sim/*.c))
 BENCH_MAINS := $(wildcard tests/bench/bench_*.c)
 BENCH := $(filter-out $(BENCH_MAINS),$(wildcard tests/bench/*.c))
+FUZZ_MAINS := $(wildcard tests/fuzz/fuzz_*.c)
+FUZZ := $(filter-out $(FUZZ_MAINS),$(wildcard tests/fuzz/*.c))
 TEST_SUPPORT := $(wildcard tests/*.c)
 
 object = $(patsubst %.c,$(BUILD)/%.o,$(1))
@@ -55,8 +57,8 @@ TOOLS := $(call program,$(SIM_MAINS) $(BENCH_MAINS))
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all programs tests test test-vm demo demo-sim bench check format install uninstall install-dkms uninstall-dkms clean \
-	deps help
+.PHONY: all programs tests test test-vm demo demo-sim bench fuzz fuzz-targets check format install uninstall install-dkms \
+	uninstall-dkms clean deps help
 
 all: programs
 programs: $(PROGRAMS)
@@ -69,6 +71,7 @@ help:
 	@echo "make demo            boot all of it in QEMU, and get the guest's shell (DEMO=script: watch it being used)"
 	@echo "make demo-sim        a guest's disk served, without QEMU: its backend is killed in the middle"
 	@echo "make bench           measure against the limits and the peers, into $(BUILD)/bench.json"
+	@echo "make fuzz            hostile input made up for SECONDS=60 for each target; 0: only what is kept in git"
 	@echo "make check           format, static analysis, licences"
 	@echo "make install         DESTDIR= PREFIX="
 	@echo "make install-dkms    the kernel module's sources for dkms, into DESTDIR/usr/src"
@@ -88,6 +91,8 @@ $(BUILD)/liblauncher.a: $(call object,$(LAUNCHER))
 $(BUILD)/libsim.a: $(call object,$(SIM))
 	$(archive)
 $(BUILD)/libbench.a: $(call object,$(BENCH))
+	$(archive)
+$(BUILD)/libfuzz.a: $(call object,$(FUZZ))
 	$(archive)
 $(BUILD)/libtest.a: $(call object,$(TEST_SUPPORT))
 	$(archive)
@@ -125,6 +130,14 @@ $(eval $(call test_rule,sim,$(BUILD)/libsim.a $(BUILD)/libtest.a $(BUILD)/liblau
 $(eval $(call test_rule,bench,$(BUILD)/libbench.a $(BUILD)/libsim.a $(BUILD)/libtest.a $(BUILD)/liblauncher.a \
 	$(BUILD)/libshared.a $(BUILD)/libcore.a))
 
+# Built by clang, with a build folder of their own: "make fuzz" sees to both.
+FUZZ_BUILD ?= build-fuzz
+FUZZ_SANITIZE := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
+SECONDS ?= 60
+fuzz-targets: $(call program,$(FUZZ_MAINS))
+$(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/libfuzz.a $(BUILD)/liblauncher.a $(BUILD)/libshared.a $(BUILD)/libcore.a
+	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -fsanitize=fuzzer -pie -o $@ $^ $(LAUNCHER_LIBS)
+
 deps:
 	@./tests/install-packages
 
@@ -158,6 +171,11 @@ bench:
 	@./tests/install-packages build test bench
 	@$(MAKE) --no-print-directory tests
 	@./tests/bench/run
+
+fuzz:
+	@./tests/install-packages build fuzz
+	@$(MAKE) --no-print-directory CC=clang BUILD=$(FUZZ_BUILD) OPTIMIZE='-O1 -g' SANITIZE='$(FUZZ_SANITIZE)' fuzz-targets
+	@./tests/fuzz/run $(SECONDS) $(patsubst %.c,$(FUZZ_BUILD)/%,$(if $(ONLY),$(filter %fuzz_$(ONLY).c,$(FUZZ_MAINS)),$(FUZZ_MAINS)))
 
 check:
 	@./tests/check
