@@ -71,7 +71,7 @@ help:
 	@echo "make demo            boot all of it in QEMU, and get the guest's shell (DEMO=script: watch it being used)"
 	@echo "make demo-sim        a guest's disk served, without QEMU: its backend is killed in the middle"
 	@echo "make bench           measure against the limits and the peers, into $(BUILD)/bench.json"
-	@echo "make fuzz            hostile input made up for SECONDS=60 for each target; 0: only what is kept in git"
+	@echo "make fuzz            hostile input made up for SECONDS=60 for each target; 0: what is kept in git"
 	@echo "make check           format, static analysis, licences"
 	@echo "make install         DESTDIR= PREFIX="
 	@echo "make install-dkms    the kernel module's sources for dkms, into DESTDIR/usr/src"
@@ -135,7 +135,8 @@ FUZZ_BUILD ?= build-fuzz
 FUZZ_SANITIZE := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
 SECONDS ?= 60
 fuzz-targets: $(call program,$(FUZZ_MAINS))
-$(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/libfuzz.a $(BUILD)/liblauncher.a $(BUILD)/libshared.a $(BUILD)/libcore.a
+$(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/libfuzz.a $(BUILD)/liblauncher.a $(BUILD)/libshared.a \
+		$(BUILD)/libcore.a
 	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -fsanitize=fuzzer -pie -o $@ $^ $(LAUNCHER_LIBS)
 
 deps:
@@ -175,7 +176,7 @@ bench:
 fuzz:
 	@./tests/install-packages build fuzz
 	@$(MAKE) --no-print-directory CC=clang BUILD=$(FUZZ_BUILD) OPTIMIZE='-O1 -g' SANITIZE='$(FUZZ_SANITIZE)' fuzz-targets
-	@./tests/fuzz/run $(SECONDS) $(patsubst %.c,$(FUZZ_BUILD)/%,$(if $(ONLY),$(filter %fuzz_$(ONLY).c,$(FUZZ_MAINS)),$(FUZZ_MAINS)))
+	@./tests/fuzz/run $(SECONDS) $(patsubst %.c,$(FUZZ_BUILD)/%,$(if $(ONLY),tests/fuzz/fuzz_$(ONLY).c,$(FUZZ_MAINS)))
 
 check:
 	@./tests/check

@@ -6,6 +6,48 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+static uint64_t number(struct input *input, unsigned int bytes)
+{
+	uint64_t value = 0;
+	unsigned int i;
+
+	for (i = 0; i < bytes && input->left > 0; i++) {
+		value |= (uint64_t)*input->at++ << (8 * i);
+		input->left--;
+	}
+	return value;
+}
+
+uint8_t input_u8(struct input *input)
+{
+	return (uint8_t)number(input, 1);
+}
+
+uint16_t input_u16(struct input *input)
+{
+	return (uint16_t)number(input, 2);
+}
+
+uint32_t input_u32(struct input *input)
+{
+	return (uint32_t)number(input, 4);
+}
+
+uint64_t input_u64(struct input *input)
+{
+	return number(input, 8);
+}
+
+const uint8_t *input_block(struct input *input, size_t len, size_t *got)
+{
+	const uint8_t *block = input->at;
+
+	*got = len < input->left ? len : input->left;
+	input->at += *got;
+	input->left -= *got;
+	return block;
+}
+
 const char *input_file(const void *bytes, size_t len)
 {
 	static char path[32];
