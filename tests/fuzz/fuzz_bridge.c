@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The bridge's drain and the register model behind it: the input is what guests, hvisor's page and a hostile backend do
- * in turn. The page and the regions are blocks of their own, so that a byte beyond is a finding; no CPU is answered
- * that does not wait, and what the model says to do is something that its caller knows.
+ * in turn. The page and the regions are blocks of their own, so that a byte beyond is a finding; of the CPUs that are
+ * held back none is answered twice, and what the model says to do is something that its caller knows.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -73,8 +73,11 @@ static void device_init(struct machine *m, uint32_t n, struct input *input)
 	INPUT_CHECK(region != NULL);
 	region_init(region, &shape, config);
 	vmmio_init(&m->dev[n], region, &shape, config, writable);
-	m->window[n] = (struct bridge_window){
-		.zone = 1, .base = WINDOW_BASE + n * 0x200, .size = VMMIO_WINDOW_MIN, .dev = &m->dev[n], .owner = m};
+	m->window[n] = (struct bridge_window){.zone = 1,
+					      .base = WINDOW_BASE + n * VMMIO_WINDOW_MIN,
+					      .size = VMMIO_WINDOW_MIN,
+					      .dev = &m->dev[n],
+					      .owner = m};
 }
 
 /* A request in the ring, mostly one that a guest's access makes. */
@@ -89,7 +92,7 @@ static void guest_access(struct machine *m, struct input *input)
 	request = &m->page->req[at];
 	*request = (struct bridge_request){.size = 4, .src_zone = 1, .is_write = kind & 1};
 	request->src_cpu = input_u8(input) % 4;
-	request->address = WINDOW_BASE + input_u16(input) % (NDEVICES * 0x200);
+	request->address = WINDOW_BASE + input_u16(input) % (NDEVICES * VMMIO_WINDOW_MIN);
 	request->value = input_u8(input);
 	if (kind & 2)
 		request->value = input_u64(input);
@@ -133,7 +136,7 @@ static void drain(struct machine *m)
 	INPUT_CHECK(m->bridge.req_front < BRIDGE_SLOTS && m->bridge.res_rear < BRIDGE_SLOTS && m->locked == 0);
 }
 
-/* What every step may be followed by: a backend that keeps to the protocol gets the model out of any state. */
+/* The backend is gone: whatever it left in its region, nothing is held back any more. */
 static void device_settle(struct machine *m, struct vmmio_dev *dev)
 {
 	vmmio_detach(dev);

@@ -151,7 +151,7 @@ static int acknowledge_from(int cpu, volatile uint8_t *window, unsigned long cou
 
 	pin(cpu);
 	for (n = 0; n < count; n++)
-		register_write(window + 0x64, 4, 0);
+		register_write(window + 0x64, 4, 0); /* InterruptACK */
 	return 0;
 }
 

@@ -4,7 +4,8 @@
 tests="module-loads launcher-serves guest-boots-from-its-disk root-rests-with-its-guest
 	guest-writes-a-tree backend-restarts-under-load
 	backend-is-killed-under-load backend-is-stopped-under-load launcher-is-killed-under-load
-	registers-hammered-beside-io no-interrupt-lost-by-empty-acknowledgements unload-refused-while-a-zone-runs guest-kernel-is-well zone-shuts-down
+	registers-hammered-beside-io no-interrupt-lost-by-empty-acknowledgements
+	unload-refused-while-a-zone-runs guest-kernel-is-well zone-shuts-down
 	unload-refused-while-attached unload-is-clean guest-starts-before-the-launcher zone-switches-itself-off
 	unload-is-clean-again root-kernel-is-well"
 devices="blk0 console0 rng0"
