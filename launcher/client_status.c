@@ -141,6 +141,20 @@ static void print_reasons(const cJSON *devices, FILE *file)
 	}
 }
 
+static void print_hangs(const cJSON *devices, FILE *file)
+{
+	const cJSON *device;
+
+	cJSON_ArrayForEach(device, devices)
+	{
+		double still_s = number_of(device, "stands_still_s");
+
+		if (still_s > 0)
+			fprintf(file, "%s stands still for %.0f s; see hvisor-launch --logs launcher\n",
+				text_of(device, "name"), still_s);
+	}
+}
+
 /* A network device that runs and yet passes nothing is no riddle then. */
 static void print_links(const cJSON *devices, FILE *file)
 {
@@ -250,6 +264,7 @@ void client_print_status(const cJSON *reply, bool detail, FILE *file)
 	print_launcher(launcher, file);
 	print_table(devices, file);
 	print_reasons(devices, file);
+	print_hangs(devices, file);
 	print_links(devices, file);
 	cJSON_ArrayForEach(device, devices)
 	{

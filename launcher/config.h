@@ -98,6 +98,12 @@ struct config_restart {
 	uint32_t delay_max_ms; /* default 10000 */
 };
 
+/* What to do when a backend stands still. */
+struct config_watchdog {
+	uint32_t limit_s; /* 0: nothing; default 10 */
+	uint32_t action; /* enum watchdog_action */
+};
+
 #define CONFIG_POLL_ADAPTIVE 0xffffffffu
 
 struct config_device {
@@ -112,6 +118,7 @@ struct config_device {
 	uint32_t poll_us; /* 0 never, or CONFIG_POLL_ADAPTIVE */
 	uint32_t log_level; /* enum log_level */
 	struct config_restart restart;
+	struct config_watchdog watchdog;
 	struct config_blk blk;
 	struct config_rng rng;
 	struct config_net net;

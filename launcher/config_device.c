@@ -5,6 +5,7 @@
 
 #include "common/log.h"
 #include "config_reader.h"
+#include "watchdog.h"
 
 #define POLL_US_MAX 1000u
 
@@ -22,6 +23,12 @@ static const char *const statuses[] = {"disable", "enable", NULL};
 
 static const char *const log_levels[] = {
 	[LOG_ERROR] = "error", [LOG_WARNING] = "warning", [LOG_INFO] = "info", [LOG_DEBUG] = "debug", NULL,
+};
+
+static const char *const watchdog_actions[] = {
+	[WATCHDOG_RESTART] = "restart",
+	[WATCHDOG_REPORT] = "report",
+	NULL,
 };
 
 static bool name_valid(const char *name)
@@ -143,6 +150,16 @@ static const struct config_key common_keys[] = {
 	 .offset = AT(restart.delay_max_ms),
 	 .min = 1,
 	 .max = 3600000},
+	{.name = "watchdog_s",
+	 .must = "a number of seconds from 0 (no watchdog) to 86400",
+	 .read = config_read_u32,
+	 .offset = AT(watchdog.limit_s),
+	 .max = 86400},
+	{.name = "watchdog_action",
+	 .must = "\"restart\" or \"report\"",
+	 .read = config_read_choice,
+	 .offset = AT(watchdog.action),
+	 .choice = watchdog_actions},
 };
 
 /* The types below are not served: their keys are looked at for their form, and kept nowhere. */
@@ -228,6 +245,7 @@ static void init_entry(struct config_entry *entry, uint32_t zone_index, const ch
 				.poll_us = CONFIG_POLL_ADAPTIVE,
 				.log_level = LOG_INFO,
 				.restart = {.limit = 10, .window_s = 60, .delay_ms = 100, .delay_max_ms = 10000},
+				.watchdog = {.limit_s = 10, .action = WATCHDOG_RESTART},
 			},
 	};
 	snprintf(entry->device.place, sizeof(entry->device.place), "%s", place);

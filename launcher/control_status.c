@@ -128,6 +128,8 @@ static cJSON *device_status(const struct device *device)
 	add_text(object, "state", device_state_name(device->state));
 	cJSON_AddNumberToObject(object, "pid", device->child.pid);
 	add_u64(object, "restarts", device->restarts);
+	add_u64(object, "hangs", device->watchdog.hangs);
+	add_u64(object, "stands_still_s", watchdog_hangs(device) ? device->watchdog.still_s : 0);
 	cJSON_AddNumberToObject(object, "uptime_s", uptime_s);
 	add_region(object, device);
 	add_hvisor(object, device);

@@ -71,6 +71,10 @@ static void device_enter(struct device *device, enum device_state state, uint64_
 		loop_clear_timer(supervisor->loop, &device->timer);
 	if (state != DEVICE_WAITING)
 		device->busy_since_ns = 0;
+	if (state == DEVICE_RUNNING)
+		watchdog_start(device);
+	else
+		watchdog_stop(device);
 	if (supervisor->changed)
 		supervisor->changed(supervisor, supervisor->changed_arg);
 }

@@ -20,6 +20,7 @@
 #include "rundir.h"
 #include "sandbox.h"
 #include "spawn.h"
+#include "watchdog.h"
 
 enum device_state {
 	DEVICE_STOPPED,
@@ -78,6 +79,7 @@ struct device {
 
 	/* Supervision. */
 	struct loop_timer timer; /* of the state: start, stop and back-off */
+	struct watchdog watchdog;
 	bool again; /* while it is stopping: start anew afterwards */
 	uint64_t restarts; /* after it ended by itself */
 	uint32_t ends_in_row; /* since it last served well */

@@ -16,6 +16,7 @@
 
 #if defined(__x86_64__)
 static const uint8_t syscall_instruction[] = {0x0f, 0x05};
+static const uint8_t jump_to_itself[] = {0xeb, 0xfe};
 
 static void set_call(struct user_regs_struct *regs, uint64_t pc, long nr, const uint64_t arg[6])
 {
@@ -41,6 +42,7 @@ static uint64_t stack_of(const struct user_regs_struct *regs)
 }
 #elif defined(__aarch64__)
 static const uint8_t syscall_instruction[] = {0x01, 0x00, 0x00, 0xd4};
+static const uint8_t jump_to_itself[] = {0x00, 0x00, 0x00, 0x14};
 
 static void set_call(struct user_regs_struct *regs, uint64_t pc, long nr, const uint64_t arg[6])
 {
@@ -174,6 +176,22 @@ long inject_call(struct inject *inject, long nr, const uint64_t arg[6])
 	}
 	get_regs(inject, &regs);
 	return result_of(&regs);
+}
+
+void inject_leave_spinning(struct inject *inject)
+{
+	const uint64_t none[6] = {0};
+	struct user_regs_struct regs = {0};
+	long word;
+
+	get_memory(inject, inject->syscall, &word, sizeof(word));
+	memcpy(&word, jump_to_itself, sizeof(jump_to_itself));
+	/* Only ptrace may write where the process may not. */
+	CHECK_INT(ptrace(PTRACE_POKETEXT, inject->pid, inject->syscall, word), 0);
+	get_regs(inject, &regs);
+	set_call(&regs, inject->syscall, 0, none);
+	set_regs(inject, &regs);
+	CHECK_INT(ptrace(PTRACE_DETACH, inject->pid, NULL, NULL), 0);
 }
 
 uint64_t inject_put(struct inject *inject, uint32_t offset, const void *bytes, size_t len)

@@ -33,6 +33,9 @@ void inject_close(struct inject *inject);
  */
 long inject_call(struct inject *inject, long nr, const uint64_t arg[6]);
 
+/* Lets go of the process, which runs one jump to itself for ever from then on; not to be closed. */
+void inject_leave_spinning(struct inject *inject);
+
 /* Puts bytes at scratch + offset; returns the address. */
 uint64_t inject_put(struct inject *inject, uint32_t offset, const void *bytes, size_t len);
 void inject_get(struct inject *inject, uint32_t offset, void *bytes, size_t len);

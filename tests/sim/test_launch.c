@@ -19,82 +19,13 @@
 
 #include "common/vmmio.h"
 #include "tests/sim/rig.h"
+#include "tests/sim/rig_status.h"
 #include "tests/small_disk.h"
 #include "tests/test.h"
 
 #define OUT_MAX (1u << 20)
 
 static char out[OUT_MAX];
-
-/* --status --json; to be deleted. */
-static cJSON *status(struct rig *rig)
-{
-	cJSON *reply;
-
-	RIG_ASK(rig, out, "--status", "--json");
-	reply = cJSON_Parse(out);
-	if (!reply)
-		TEST_FAIL("no JSON: %s", out);
-	return reply;
-}
-
-static const cJSON *status_device(const cJSON *reply, const char *name)
-{
-	const cJSON *device;
-
-	cJSON_ArrayForEach(device, cJSON_GetObjectItem(reply, "devices"))
-	{
-		if (strcmp(cJSON_GetStringValue(cJSON_GetObjectItem(device, "name")), name) == 0)
-			return device;
-	}
-	TEST_FAIL("no device %s in the status", name);
-}
-
-static long long status_number(struct rig *rig, const char *name, const char *key)
-{
-	cJSON *reply = status(rig);
-	const cJSON *item = cJSON_GetObjectItem(status_device(reply, name), key);
-	long long number;
-
-	if (!cJSON_IsNumber(item))
-		TEST_FAIL("%s is no number", key);
-	number = (long long)item->valuedouble;
-	cJSON_Delete(reply);
-	return number;
-}
-
-/* A copy that lasts until the next call; "" for null. */
-static const char *status_text(struct rig *rig, const char *name, const char *key)
-{
-	static char text[1024];
-	cJSON *reply = status(rig);
-	const char *value = cJSON_GetStringValue(cJSON_GetObjectItem(status_device(reply, name), key));
-
-	snprintf(text, sizeof(text), "%s", value ? value : "");
-	cJSON_Delete(reply);
-	return text;
-}
-
-struct state_wait {
-	struct rig *rig;
-	const char *name;
-	const char *state;
-};
-
-static int state_is(void *arg)
-{
-	struct state_wait *wait = arg;
-
-	return strcmp(status_text(wait->rig, wait->name, "state"), wait->state) == 0;
-}
-
-static void await_state(struct rig *rig, const char *name, const char *state)
-{
-	struct state_wait wait = {rig, name, state};
-
-	if (!test_wait(state_is, &wait, 20000))
-		TEST_FAIL("%s is %s, not %s", name, status_text(rig, name, "state"), state);
-}
 
 static void open_disk(struct rig *rig, struct guest_blk *blk, uint32_t index)
 {
@@ -180,7 +111,7 @@ static void test_status(void)
 	serve(&rig, 2, NULL);
 	open_disk(&rig, &blk, 0);
 	check_served(&blk);
-	reply = status(&rig);
+	reply = rig_status(&rig);
 	CHECK(cJSON_IsTrue(cJSON_GetObjectItem(reply, "ok")));
 	launcher = cJSON_GetObjectItem(reply, "launcher");
 	CHECK_INT(cJSON_GetNumberValue(cJSON_GetObjectItem(launcher, "pid")), rig.launcher);
@@ -190,18 +121,18 @@ static void test_status(void)
 	CHECK(cJSON_IsNull(cJSON_GetObjectItem(launcher, "log")));
 	CHECK_INT(cJSON_GetArraySize(cJSON_GetObjectItem(reply, "devices")), 2);
 	cJSON_Delete(reply);
-	CHECK_STR(status_text(&rig, "blk0", "state"), "running");
-	CHECK_STR(status_text(&rig, "blk0", "type"), "blk");
-	CHECK_STR(status_text(&rig, "blk0", "log_level"), "info");
-	CHECK_STR(status_text(&rig, "blk0", "last_exit"), "");
-	CHECK_INT(status_number(&rig, "blk0", "pid"), rig_pid(&rig, "blk0"));
-	CHECK_INT(status_number(&rig, "blk0", "zone"), RIG_ZONE);
-	CHECK_INT(status_number(&rig, "blk0", "requests"), 1);
-	CHECK_INT(status_number(&rig, "blk0", "bytes_read"), 4096);
-	CHECK_INT(status_number(&rig, "blk0", "status"), 15);
-	CHECK_INT(status_number(&rig, "blk1", "requests"), 0);
-	CHECK_INT(status_number(&rig, "blk1", "status"), 0);
-	CHECK(status_number(&rig, "blk0", "accesses") > 10);
+	CHECK_STR(rig_status_text(&rig, "blk0", "state"), "running");
+	CHECK_STR(rig_status_text(&rig, "blk0", "type"), "blk");
+	CHECK_STR(rig_status_text(&rig, "blk0", "log_level"), "info");
+	CHECK_STR(rig_status_text(&rig, "blk0", "last_exit"), "");
+	CHECK_INT(rig_status_number(&rig, "blk0", "pid"), rig_pid(&rig, "blk0"));
+	CHECK_INT(rig_status_number(&rig, "blk0", "zone"), RIG_ZONE);
+	CHECK_INT(rig_status_number(&rig, "blk0", "requests"), 1);
+	CHECK_INT(rig_status_number(&rig, "blk0", "bytes_read"), 4096);
+	CHECK_INT(rig_status_number(&rig, "blk0", "status"), 15);
+	CHECK_INT(rig_status_number(&rig, "blk1", "requests"), 0);
+	CHECK_INT(rig_status_number(&rig, "blk1", "status"), 0);
+	CHECK(rig_status_number(&rig, "blk0", "accesses") > 10);
 	RIG_ASK(&rig, out, "--status", "blk1");
 	CHECK_HAS(out, "blk1");
 	CHECK(!strstr(out, "blk0"));
@@ -221,9 +152,9 @@ static void test_stop_and_start(void)
 	open_disk(&rig, &blk[1], 1);
 	RIG_ASK(&rig, out, "--stop", "blk0");
 	CHECK_INT(rig_pid(&rig, "blk0"), 0);
-	CHECK_STR(status_text(&rig, "blk0", "state"), "stopped");
-	CHECK_STR(status_text(&rig, "blk0", "last_exit"), "exit code 0");
-	CHECK_INT(status_number(&rig, "blk0", "pid"), 0);
+	CHECK_STR(rig_status_text(&rig, "blk0", "state"), "stopped");
+	CHECK_STR(rig_status_text(&rig, "blk0", "last_exit"), "exit code 0");
+	CHECK_INT(rig_status_number(&rig, "blk0", "pid"), 0);
 	/* What the guest asks now waits; the other disk and every register answer. */
 	request = guest_blk_get(&blk[0], 0);
 	request->type = VIRTIO_BLK_T_IN;
@@ -237,7 +168,7 @@ static void test_stop_and_start(void)
 	/* Stopping what is stopped is no error, and restarting all leaves it alone. */
 	RIG_ASK(&rig, out, "--stop", "blk0");
 	RIG_ASK(&rig, out, "--restart", "all");
-	CHECK_STR(status_text(&rig, "blk0", "state"), "stopped");
+	CHECK_STR(rig_status_text(&rig, "blk0", "state"), "stopped");
 	CHECK_INT(rig_starts(&rig, "blk1"), 2);
 	RIG_ASK(&rig, out, "--start", "blk0");
 	CHECK(guest_blk_wait(&blk[0], 0, 10000) == request);
@@ -303,8 +234,8 @@ static void test_restart_under_load(void)
 	CHECK_INT(load.errors, 0);
 	CHECK(load.done > 16);
 	/* Somebody asked for them: no backend ended by itself. */
-	CHECK_INT(status_number(&rig, "blk0", "restarts"), 0);
-	CHECK_STR(status_text(&rig, "blk0", "last_exit"), "exit code 0");
+	CHECK_INT(rig_status_number(&rig, "blk0", "restarts"), 0);
+	CHECK_STR(rig_status_text(&rig, "blk0", "last_exit"), "exit code 0");
 	guest_blk_close(&blk);
 	rig_finish(&rig);
 }
@@ -320,22 +251,22 @@ static void test_limit(void)
 	open_disk(&rig, &blk, 0);
 	for (i = 1; i <= 5; i++) {
 		rig_await_starts(&rig, "blk0", i);
-		CHECK_INT(status_number(&rig, "blk0", "restarts"), i - 1);
+		CHECK_INT(rig_status_number(&rig, "blk0", "restarts"), i - 1);
 		rig_kill(&rig, "blk0");
 	}
-	await_state(&rig, "blk0", "failed");
+	rig_await_state(&rig, "blk0", "failed");
 	rig_await_text(&rig, rig.errors, "ended: signal 9 (Killed); starting the next one");
 	rig_await_text(&rig, rig.errors, "ended: signal 9 (Killed); the next try is in 40 ms");
 	rig_await_text(&rig, rig.errors, "ended: signal 9 (Killed); the next try is in 80 ms");
 	rig_await_text(&rig, rig.errors, "ended: signal 9 (Killed); the next try is in 100 ms");
 	rig_await_text(&rig, rig.errors, "blk0: 5 ends within 60 s");
-	CHECK_HAS(status_text(&rig, "blk0", "failed_reason"), "signal 9 (Killed)");
+	CHECK_HAS(rig_status_text(&rig, "blk0", "failed_reason"), "signal 9 (Killed)");
 	CHECK_INT(rig_starts(&rig, "blk0"), 5);
 	CHECK_INT(rig_pid(&rig, "blk0"), 0);
 	CHECK(guest_dev_read(&blk.dev, 0, VMMIO_STATUS) & VMMIO_S_NEEDS_RESET);
 	/* It stays so until somebody starts it; then the driver finds a device that works. */
 	RIG_ASK(&rig, out, "--start", "blk0");
-	CHECK_STR(status_text(&rig, "blk0", "failed_reason"), "");
+	CHECK_STR(rig_status_text(&rig, "blk0", "failed_reason"), "");
 	guest_blk_close(&blk);
 	open_disk(&rig, &blk, 0);
 	check_served(&blk);
@@ -353,14 +284,14 @@ static void test_window(void)
 	serve(&rig, 1, "\"restart_limit\": 2, \"restart_window_s\": 1");
 	for (i = 1; i <= 3; i++) {
 		rig_await_starts(&rig, "blk0", (uint32_t)i);
-		while (status_number(&rig, "blk0", "uptime_s") < 2)
+		while (rig_status_number(&rig, "blk0", "uptime_s") < 2)
 			poll(NULL, 0, 50);
 		rig_kill(&rig, "blk0");
 	}
 	rig_await_starts(&rig, "blk0", 4);
-	CHECK_INT(status_number(&rig, "blk0", "restarts"), 3);
+	CHECK_INT(rig_status_number(&rig, "blk0", "restarts"), 3);
 	rig_kill(&rig, "blk0");
-	await_state(&rig, "blk0", "failed");
+	rig_await_state(&rig, "blk0", "failed");
 	rig_finish(&rig);
 }
 
@@ -374,10 +305,10 @@ static void test_hopeless(void)
 	make_program("bin/hvisor-blk", PROGRAM_EXITS_2);
 	rig_launch(&rig, "--program-dir", "bin", NULL);
 	rig_await_launcher(&rig);
-	await_state(&rig, "blk0", "failed");
-	CHECK_STR(status_text(&rig, "blk0", "last_exit"), "exit code 2");
-	CHECK_HAS(status_text(&rig, "blk0", "failed_reason"), "exit code 2");
-	CHECK_INT(status_number(&rig, "blk0", "restarts"), 0);
+	rig_await_state(&rig, "blk0", "failed");
+	CHECK_STR(rig_status_text(&rig, "blk0", "last_exit"), "exit code 2");
+	CHECK_HAS(rig_status_text(&rig, "blk0", "failed_reason"), "exit code 2");
+	CHECK_INT(rig_status_number(&rig, "blk0", "restarts"), 0);
 	RIG_REFUSED(&rig, out, "blk0 is failed: process ", "--restart", "blk0");
 	rig_finish(&rig);
 }
@@ -393,11 +324,11 @@ static void test_image_goes_and_comes(void)
 	open_disk(&rig, &blk[1], 1);
 	CHECK_INT(rename("disk0.img", "gone.img"), 0);
 	rig_kill(&rig, "blk0");
-	await_state(&rig, "blk0", "waiting");
+	rig_await_state(&rig, "blk0", "waiting");
 	rig_await_text(&rig, rig.errors, "disk0.img: No such file or directory; the next try is in 200 ms");
 	check_served(&blk[1]);
 	CHECK_INT(rename("gone.img", "disk0.img"), 0);
-	await_state(&rig, "blk0", "running");
+	rig_await_state(&rig, "blk0", "running");
 	check_served(&blk[0]);
 	guest_blk_close(&blk[0]);
 	guest_blk_close(&blk[1]);
@@ -431,9 +362,9 @@ static void test_daemon(void)
 	CHECK_HAS(out, "blk0: waiting: ");
 	CHECK_HAS(out, "disk0.img: is in use by another process");
 	CHECK(!strstr(out, "blk1"));
-	CHECK_STR(status_text(&rig, "blk1", "state"), "running");
+	CHECK_STR(rig_status_text(&rig, "blk1", "state"), "running");
 	close(fd);
-	await_state(&rig, "blk0", "running");
+	rig_await_state(&rig, "blk0", "running");
 	rig_await_text(&rig, "launcher.log", "info blk1: process ");
 	RIG_ASK(&rig, out, "--stop");
 	CHECK_INT(rig_pid(&rig, "blk0"), 0);
@@ -443,7 +374,7 @@ static void test_daemon(void)
 			       NULL),
 		  0);
 	CHECK_STR(out, "");
-	CHECK_STR(status_text(&rig, "blk0", "state"), "running");
+	CHECK_STR(rig_status_text(&rig, "blk0", "state"), "running");
 	RIG_ASK(&rig, out, "--stop");
 	rig_finish(&rig);
 }
@@ -483,7 +414,7 @@ static void test_reopen_logs(void)
 	RIG_ASK(&rig, out, "--log-level", "blk0=debug");
 	RIG_ASK(&rig, out, "--restart", "blk0");
 	rig_await_text(&rig, "blk0.log", " debug landlock");
-	CHECK_STR(status_text(&rig, "blk0", "state"), "running");
+	CHECK_STR(rig_status_text(&rig, "blk0", "state"), "running");
 	rig_finish(&rig);
 }
 
@@ -499,7 +430,7 @@ static void test_stop_deadline(void)
 	RIG_ASK(&rig, out, "--stop", "blk0");
 	CHECK(test_now_ns() - begin > 2900000000u);
 	CHECK_INT(rig_pid(&rig, "blk0"), 0);
-	CHECK_STR(status_text(&rig, "blk0", "last_exit"), "signal 9 (Killed)");
+	CHECK_STR(rig_status_text(&rig, "blk0", "last_exit"), "signal 9 (Killed)");
 	rig_await_text(&rig, rig.errors, "did not end within 3 s of SIGTERM; killing it");
 	rig_finish(&rig);
 }
@@ -514,10 +445,10 @@ static void test_start_deadline(void)
 	make_program("bin/hvisor-blk", PROGRAM_WAITS);
 	rig_launch(&rig, "--program-dir", "bin", NULL);
 	rig_await_launcher(&rig);
-	CHECK_STR(status_text(&rig, "blk0", "state"), "starting");
-	await_state(&rig, "blk0", "failed");
-	CHECK_HAS(status_text(&rig, "blk0", "failed_reason"), "did not begin to serve within 5 s");
-	CHECK_STR(status_text(&rig, "blk0", "last_exit"), "signal 9 (Killed)");
+	CHECK_STR(rig_status_text(&rig, "blk0", "state"), "starting");
+	rig_await_state(&rig, "blk0", "failed");
+	CHECK_HAS(rig_status_text(&rig, "blk0", "failed_reason"), "did not begin to serve within 5 s");
+	CHECK_STR(rig_status_text(&rig, "blk0", "last_exit"), "signal 9 (Killed)");
 	rig_finish(&rig);
 }
 
@@ -535,7 +466,7 @@ static void test_cut_off(void)
 	guest_blk_close(&blk);
 	rig_await_text(&rig, rig.errors, "blk0: hvisor cut its backend off");
 	rig_await_starts(&rig, "blk0", 2);
-	CHECK_STR(status_text(&rig, "blk0", "last_exit"), "signal 9 (Killed) by hvisor");
+	CHECK_STR(rig_status_text(&rig, "blk0", "last_exit"), "signal 9 (Killed) by hvisor");
 	open_disk(&rig, &blk, 0);
 	check_served(&blk);
 	guest_blk_close(&blk);
@@ -573,9 +504,9 @@ static void test_adoption(void)
 		close(fd);
 		rig_launch(&rig, NULL);
 		rig_await_launcher(&rig);
-		CHECK_STR(status_text(&rig, "blk0", "state"), "running");
-		CHECK_INT(status_number(&rig, "blk0", "pid"), pid);
-		CHECK_STR(status_text(&rig, "blk0", "log_level"), "debug");
+		CHECK_STR(rig_status_text(&rig, "blk0", "state"), "running");
+		CHECK_INT(rig_status_number(&rig, "blk0", "pid"), pid);
+		CHECK_STR(rig_status_text(&rig, "blk0", "log_level"), "debug");
 		rig_await_text(&rig, "blk0.log", "info nobody listens");
 		CHECK_INT(truncate("log/blk0.log", 0), 0);
 	}
@@ -583,12 +514,12 @@ static void test_adoption(void)
 	/* It is watched as its own would be. */
 	rig_kill(&rig, "blk0");
 	rig_await_starts(&rig, "blk0", 2);
-	CHECK_HAS(status_text(&rig, "blk0", "last_exit"), "unknown");
-	CHECK_INT(status_number(&rig, "blk0", "restarts"), 1);
+	CHECK_HAS(rig_status_text(&rig, "blk0", "last_exit"), "unknown");
+	CHECK_INT(rig_status_number(&rig, "blk0", "restarts"), 1);
 	CHECK(WIFSIGNALED(rig_end_launcher(&rig, SIGKILL)));
 	rig_launch(&rig, NULL);
 	rig_await_launcher(&rig);
-	CHECK_INT(status_number(&rig, "blk0", "restarts"), 1);
+	CHECK_INT(rig_status_number(&rig, "blk0", "restarts"), 1);
 	RIG_ASK(&rig, out, "--stop", "blk0");
 	CHECK_INT(rig_pid(&rig, "blk0"), 0);
 	RIG_ASK(&rig, out, "--start", "blk0");
@@ -629,7 +560,7 @@ static void test_adoption_of_a_stranger(void)
 		rig_await_starts(&rig, "blk0", (uint32_t)i + 2);
 		rig_await_text(&rig, rig.errors, "replacing it");
 		CHECK(rig_pid(&rig, "blk0") != pid);
-		await_state(&rig, "blk0", "running");
+		rig_await_state(&rig, "blk0", "running");
 		check_served(&blk);
 	}
 	guest_blk_close(&blk);
@@ -645,7 +576,7 @@ static void test_second_launcher(void)
 	RIG_REFUSED(&rig, out, "uses the run folder", "--hv", rig.hv, "--log-dir", rig.log_dir, rig.config);
 	snprintf(want, sizeof(want), "a launcher with pid %d ", rig.launcher);
 	CHECK_HAS(out, want);
-	CHECK_STR(status_text(&rig, "blk0", "state"), "running");
+	CHECK_STR(rig_status_text(&rig, "blk0", "state"), "running");
 	CHECK_INT(rig_starts(&rig, "blk0"), 1);
 	rig_finish(&rig);
 }
@@ -702,7 +633,7 @@ static void test_bad_program(void)
 	scratch_run("mkdir bin && cp /bin/true bin/hvisor-blk");
 	rig_launch(&rig, "--program-dir", "bin", NULL);
 	rig_await_launcher(&rig);
-	await_state(&rig, "blk0", "failed");
+	rig_await_state(&rig, "blk0", "failed");
 	rig_await_text(&rig, rig.errors, "blk0: cannot start: execute the program: No such file or directory");
 	rig_finish(&rig);
 }
@@ -757,13 +688,13 @@ static void test_log_level(void)
 	RIG_ASK(&rig, out, "--log-level", "blk0=debug");
 	guest_blk_close(&blk);
 	rig_await_text(&rig, "blk0.log", " debug reset by the driver");
-	CHECK_STR(status_text(&rig, "blk0", "log_level"), "debug");
+	CHECK_STR(rig_status_text(&rig, "blk0", "log_level"), "debug");
 	/* A new backend says as much. */
 	rig_kill(&rig, "blk0");
 	rig_await_starts(&rig, "blk0", 2);
 	rig_await_text(&rig, "blk0.log", " debug landlock");
 	RIG_ASK(&rig, out, "--log-level", "blk0=error");
-	CHECK_STR(status_text(&rig, "blk0", "log_level"), "error");
+	CHECK_STR(rig_status_text(&rig, "blk0", "log_level"), "error");
 	rig_finish(&rig);
 }
 
@@ -825,8 +756,8 @@ static void test_changed_configuration(void)
 	rig_await_starts(&rig, "blk1", 1);
 	CHECK(rig_device(&rig, "blk1", &get));
 	CHECK_INT(get.device.nqueues, 2);
-	await_state(&rig, "blk0", "failed");
-	CHECK_HAS(status_text(&rig, "blk0", "failed_reason"), "with other properties than the configuration says");
+	rig_await_state(&rig, "blk0", "failed");
+	CHECK_HAS(rig_status_text(&rig, "blk0", "failed_reason"), "with other properties than the configuration says");
 	CHECK(rig_device(&rig, "blk0", &get));
 	CHECK_INT(get.device.nqueues, 1);
 	/* What is no longer in the file is taken away. */

@@ -13,6 +13,7 @@
 
 #include "common/log.h"
 #include "launcher/config.h"
+#include "launcher/watchdog.h"
 #include "tests/test.h"
 
 static char folder[] = "/tmp/test_config.XXXXXX";
@@ -180,6 +181,7 @@ static void test_defaults(void)
 	"{'sandbox': 'required', 'log_size': '0x10000', 'log_files': 0, 'zones': [{'id': '2', " MEMORY                 \
 	", 'devices': [{" BLK ", 'status': 'enable', 'name': 'root_fs-1', 'poll_us': 50, 'log_level': 'debug',"        \
 	"'restart_limit': 0, 'restart_window_s': 5, 'restart_delay_ms': '7', 'restart_delay_max_ms': '0x10',"          \
+	"'watchdog_s': 86400, 'watchdog_action': 'report',"                                                            \
 	"'readonly': true, 'serial': '12345678901234567890', 'cache': 'none', 'discard': false, 'queues': 16,"         \
 	"'queue_size': 10.24e2, 'logical_block_size': 4096, 'engine': 'preadv'}]}]}"
 
@@ -204,6 +206,8 @@ static void test_all_keys(void)
 	CHECK_INT(d->restart.window_s, 5);
 	CHECK_INT(d->restart.delay_ms, 7);
 	CHECK_INT(d->restart.delay_max_ms, 16);
+	CHECK_INT(d->watchdog.limit_s, 86400);
+	CHECK_INT(d->watchdog.action, WATCHDOG_REPORT);
 	CHECK(d->blk.readonly);
 	CHECK_STR(d->blk.serial, "12345678901234567890");
 	CHECK_INT(d->blk.cache, CONFIG_CACHE_NONE);
@@ -267,11 +271,14 @@ static void test_rng(void)
 	is_refused(RNG(", 'rate': 'fast'"), DEVICE ".rate: is \"fast\"" RATE_MUST);
 	is_refused(RNG(", 'img': 'a.img'"), DEVICE
 		   ".img: is not a key of rng devices; the keys are type, addr, len, irq, status, name, poll_us, "
-		   "log_level, restart_limit, restart_window_s, restart_delay_ms, restart_delay_max_ms, rate\n");
-	device_is_refused("'rate': 1", DEVICE ".rate: is not a key of blk devices; the keys are type, addr, len, irq, "
-					      "status, name, poll_us, log_level, restart_limit, restart_window_s, "
-					      "restart_delay_ms, restart_delay_max_ms, img, readonly, serial, cache, "
-					      "discard, queues, queue_size, logical_block_size, engine\n");
+		   "log_level, restart_limit, restart_window_s, restart_delay_ms, restart_delay_max_ms, watchdog_s, "
+		   "watchdog_action, rate\n");
+	device_is_refused(
+		"'rate': 1", DEVICE
+		".rate: is not a key of blk devices; the keys are type, addr, len, irq, "
+		"status, name, poll_us, log_level, restart_limit, restart_window_s, "
+		"restart_delay_ms, restart_delay_max_ms, watchdog_s, watchdog_action, img, readonly, serial, cache, "
+		"discard, queues, queue_size, logical_block_size, engine\n");
 }
 
 /* The shape of upstream's files: all numbers as strings or not, types that are not served, disabled devices. */
@@ -551,7 +558,8 @@ static void test_device_keys(void)
 		   "mean \"blk\"?\n" DEVICE ".imgg: is not a key of devices; did you mean \"img\"?\n");
 	is_refused(ZONE("{'type': 'console', " WINDOW ", 'img': 'a.img'}"), DEVICE
 		   ".img: is not a key of console devices; the keys are type, addr, len, irq, status, name, poll_us, "
-		   "log_level, restart_limit, restart_window_s, restart_delay_ms, restart_delay_max_ms, backend, path, "
+		   "log_level, restart_limit, restart_window_s, restart_delay_ms, restart_delay_max_ms, watchdog_s, "
+		   "watchdog_action, backend, path, "
 		   "output_log, columns, rows, ports\n");
 	is_refused(ZONE("{'type': 'console', " WINDOW ", 'columns': 0, 'rows': 1001}"),
 		   DEVICE ".columns: is 0; must be a number from 1 to 1000\n" DEVICE
@@ -580,6 +588,10 @@ static void test_device_keys(void)
 			  "be a number of milliseconds from 1 to 3600000\n");
 	device_is_refused("'restart_delay_ms': 500, 'restart_delay_max_ms': 499",
 			  DEVICE ".restart_delay_max_ms: is 499, less than restart_delay_ms, which is 500\n");
+	device_is_refused("'watchdog_s': 86401",
+			  DEVICE ".watchdog_s: is 86401; must be a number of seconds from 0 (no watchdog) to 86400\n");
+	device_is_refused("'watchdog_action': 'reset'",
+			  DEVICE ".watchdog_action: is \"reset\"; must be \"restart\" or \"report\"\n");
 	/* A disabled device is checked for its form all the same. */
 	device_is_refused("'status': 'disable', 'queues': 0", DEVICE ".queues: is 0; must be a number from 1 to 16\n");
 }
@@ -955,7 +967,7 @@ static void test_manual(void)
 			nkeys++;
 		}
 	}
-	CHECK_INT(nkeys, 4 + 4 + 3 + 38);
+	CHECK_INT(nkeys, 4 + 4 + 3 + 40);
 	free(text);
 }
 

@@ -190,7 +190,8 @@ static void test_numbers(void)
 	refused("'tap': 't', 'rate': {'up': 1}", PLACE ".rate.up: is not a key of rates; the keys are rx, tx\n");
 	refused("'tap': 't', 'img': 'a'",
 		PLACE ".img: is not a key of net devices; the keys are type, addr, len, irq, status, name, poll_us, "
-		      "log_level, restart_limit, restart_window_s, restart_delay_ms, restart_delay_max_ms, tap, mac, "
+		      "log_level, restart_limit, restart_window_s, restart_delay_ms, restart_delay_max_ms, watchdog_s, "
+		      "watchdog_action, tap, mac, "
 		      "bridge, mtu, queues, queue_size, create, rate\n");
 }
 
