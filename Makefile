@@ -53,6 +53,7 @@ program = $(patsubst %.c,$(BUILD)/%,$(1))
 BACKENDS := $(sort $(foreach f,$(wildcard backends/*.c),hvisor-$(firstword $(subst _, ,$(basename $(notdir $f))))))
 PROGRAMS := $(BUILD)/hvisor-launch $(BUILD)/hvisor $(addprefix $(BUILD)/,$(BACKENDS))
 TESTS := $(call program,$(UNIT_TESTS) $(SIM_TESTS))
+HOSTILE := $(BUILD)/tests/sim/hostile/hvisor-blk
 TOOLS := $(call program,$(SIM_MAINS) $(BENCH_MAINS))
 
 .DELETE_ON_ERROR:
@@ -62,7 +63,7 @@ TOOLS := $(call program,$(SIM_MAINS) $(BENCH_MAINS))
 
 all: programs
 programs: $(PROGRAMS)
-tests: programs $(TESTS) $(TOOLS)
+tests: programs $(TESTS) $(TOOLS) $(HOSTILE)
 
 help:
 	@echo "make                 build the programs into $(BUILD)/"
@@ -113,6 +114,11 @@ $(BUILD)/$(1): $(call object,$(wildcard backends/$(1:hvisor-%=%).c backends/$(1:
 	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(STATIC) -o $$@ $$^ $(BACKEND_LIBS)
 endef
 $(foreach b,$(BACKENDS),$(eval $(call backend_rule,$(b))))
+
+# The same block backend, but some of its devices do their worst: tests/sim/hostile/backend.c.
+$(HOSTILE): $(call object,$(wildcard backends/blk.c backends/blk_*.c) tests/sim/hostile/backend.c) \
+		$(BUILD)/libshared.a $(BUILD)/libcore.a
+	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(STATIC) -Wl,--wrap=backend_loop -o $@ $^ $(BACKEND_LIBS)
 
 # What a program of a tests folder is linked with.
 TEST_ARCHIVES := $(BUILD)/libtest.a
