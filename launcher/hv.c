@@ -125,6 +125,8 @@ static int hv_receive(int fd, void *argument, size_t size, const struct hv_fds *
 	nlist = hv_received_fds(&msg, list);
 	if (n == 0)
 		error = -ECONNRESET;
+	else if (msg.msg_flags & MSG_CTRUNC)
+		error = -EMFILE;
 	else if ((size_t)n < sizeof(error) || (error == 0 && (size_t)n != sizeof(error) + size))
 		error = -EPROTO;
 	for (i = 0; error == 0 && i < fds->nout; i++) {

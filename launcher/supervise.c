@@ -89,6 +89,7 @@ static bool device_count_end(struct device *device, uint64_t now)
 	/* The delays are for a backend that does not come to serve; the limit is for all. */
 	if (device->ready_ns && now - device->ready_ns >= SERVED_WELL_NS)
 		device->ends_in_row = 0;
+	device->ready_ns = 0;
 	device->ends_in_row++;
 	if (restart->limit == 0)
 		return false;
