@@ -26,6 +26,12 @@ int device_make(struct device *device);
 int device_adopt(struct device *device, bool *known);
 
 /*
+ * device->child is no process of this run folder: does another launcher that lives serve the device with it? Then *pid
+ * is that launcher, and path, of size bytes, its run folder.
+ */
+bool device_is_of_other(const struct device *device, pid_t *pid, char *path, size_t size);
+
+/*
  * Starts a backend: the device is made, attached, its backing opened, a process begun and watched with device->exit and
  * device->ready. 0; -EAGAIN if a backend that ended has left something that is not gone yet; or -1 with
  * device->reason.

@@ -102,6 +102,25 @@ int device_adopt(struct device *device, bool *known)
 	return 1;
 }
 
+bool device_is_of_other(const struct device *device, pid_t *pid, char *path, size_t size)
+{
+	char link[64];
+	char *slash;
+	ssize_t n;
+
+	/* Whoever started it has the other end of its log pipe, which lies in that run folder. */
+	snprintf(link, sizeof(link), "/proc/%d/fd/%d", device->child.pid, BACKEND_FD_LOG);
+	n = readlink(link, path, size - 1);
+	if (n <= 0)
+		return false;
+	path[n] = '\0';
+	if (!rundir_used_by_other(device->supervisor->run, path, pid))
+		return false;
+	slash = strrchr(path, '/');
+	*slash = '\0';
+	return true;
+}
+
 /* The lowest id that no other device has. */
 static uint32_t device_choose_uid(const struct device *device)
 {

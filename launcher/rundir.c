@@ -117,6 +117,30 @@ int rundir_open(struct rundir *dir, const char *path, struct errors *errors)
 	return -1;
 }
 
+bool rundir_used_by_other(const struct rundir *dir, const char *file, pid_t *pid)
+{
+	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	const char *slash = strrchr(file, '/');
+	struct stat ours, theirs;
+	char path[4096];
+	char text[32];
+	bool used = false;
+	int fd;
+
+	if (!slash || (size_t)(slash - file) > sizeof(path) - sizeof("/" RUNDIR_LOCK))
+		return false;
+	snprintf(path, sizeof(path), "%.*s/" RUNDIR_LOCK, (int)(slash - file), file);
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	if (fd < 0)
+		return false;
+	if (fstat(fd, &theirs) == 0 && fstat(dir->lock_fd, &ours) == 0 &&
+	    (theirs.st_ino != ours.st_ino || theirs.st_dev != ours.st_dev) && fcntl(fd, F_OFD_GETLK, &lock) == 0)
+		used = lock.l_type != F_UNLCK;
+	close(fd);
+	*pid = used && read_text(path, text, sizeof(text)) > 0 ? atoi(text) : 0;
+	return used;
+}
+
 void rundir_name_owner(struct rundir *dir)
 {
 	char pid[32];

@@ -42,6 +42,12 @@ struct rundir_state {
 /* Makes the folder if it is not there, for its owner alone, and takes the lock. 0, or -1 after errors_add(). */
 int rundir_open(struct rundir *dir, const char *path, struct errors *errors);
 
+/*
+ * Does another launcher that lives use the run folder in which a file is whose path begins with that folder, such as a
+ * backend's log pipe? Then *pid is that launcher, and true. False for the folder of dir itself.
+ */
+bool rundir_used_by_other(const struct rundir *dir, const char *file, pid_t *pid);
+
 /* After a fork(): the lock names the process that lives on. */
 void rundir_name_owner(struct rundir *dir);
 void rundir_close(struct rundir *dir);

@@ -81,16 +81,32 @@ static int device_init(struct supervisor *supervisor, struct device *device, con
 	return 0;
 }
 
-/* A predecessor's backend goes on; one that cannot be told from somebody else's is replaced. */
-static void device_find(struct device *device)
+/*
+ * A predecessor's backend goes on; one whose launcher nobody knows is replaced. One of a launcher that lives is left
+ * alone: the two would take the device from each other for ever. 0, or -1 after errors_add().
+ */
+static int device_find(struct device *device, struct errors *errors)
 {
+	const char *name = device->config->name;
+	char path[4096];
+	bool adopted;
 	bool known;
+	pid_t pid;
 
 	if (device_make(device) < 0)
-		return;
+		return 0;
+	adopted = device_adopt(device, &known);
+	if (adopted && !known && device_is_of_other(device, &pid, path, sizeof(path))) {
+		errors_add(errors,
+			   "%s: the launcher with pid %d serves it already, whose run folder is %s; stop it with "
+			   "hvisor-launch --run %s --stop, or take the device out of one of the configurations",
+			   name, pid, path, path);
+		return -1;
+	}
 	device_fail(device, false);
-	if (device_adopt(device, &known))
+	if (adopted)
 		device_take_over(device, known);
+	return 0;
 }
 
 static bool is_configured(const struct config *config, const struct hvisor_device_add *add)
@@ -132,6 +148,7 @@ static void supervisor_clear_leftovers(struct supervisor *supervisor)
 int supervisor_init(struct supervisor *supervisor, struct errors *errors)
 {
 	struct config *config = supervisor->config;
+	int result = 0;
 	uint32_t i;
 
 	supervisor->nprograms = 0;
@@ -150,11 +167,12 @@ int supervisor_init(struct supervisor *supervisor, struct errors *errors)
 	for (i = 0; i < supervisor->ndevices; i++) {
 		const struct devtype *type = supervisor->device[i].program->type;
 
-		device_find(&supervisor->device[i]);
-		if (type->watch)
+		if (device_find(&supervisor->device[i], errors) < 0)
+			result = -1;
+		else if (type->watch)
 			type->watch(&supervisor->device[i]);
 	}
-	return 0;
+	return result;
 }
 
 void supervisor_finish(struct supervisor *supervisor)
