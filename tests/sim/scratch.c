@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/sim/scratch.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <ftw.h>
+#include <linux/loop.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -14,6 +18,8 @@
 /* An atexit() function has no argument. Children of the process leave the folder alone. */
 static char scratch_path[256];
 static pid_t scratch_pid;
+static char scratch_loop_path[32];
+static pid_t scratch_loop_pid;
 
 static int scratch_remove(const char *path, const struct stat *st, int type, struct FTW *ftw)
 {
@@ -103,4 +109,39 @@ uint8_t *scratch_random(size_t len)
 	for (i = 0; i < len; i++)
 		bytes[i] = (uint8_t)test_random();
 	return bytes;
+}
+
+static void scratch_loop_detach(void)
+{
+	int loop;
+
+	if (getpid() != scratch_loop_pid)
+		return;
+	loop = open(scratch_loop_path, O_RDWR | O_CLOEXEC);
+	ioctl(loop, LOOP_CLR_FD, 0);
+	close(loop);
+}
+
+int scratch_loop(const char *file, char *path, size_t size)
+{
+	int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
+	int image = open(file, O_RDWR | O_CLOEXEC);
+	int number, loop;
+
+	if (control < 0)
+		TEST_FAIL("/dev/loop-control: %s", strerror(errno));
+	CHECK(image >= 0);
+	do {
+		number = ioctl(control, LOOP_CTL_GET_FREE);
+		CHECK(number >= 0);
+		snprintf(scratch_loop_path, sizeof(scratch_loop_path), "/dev/loop%d", number);
+		loop = open(scratch_loop_path, O_RDWR | O_CLOEXEC);
+		CHECK(loop >= 0);
+	} while (ioctl(loop, LOOP_SET_FD, image) < 0 && errno == EBUSY && close(loop) == 0);
+	close(control);
+	close(image);
+	scratch_loop_pid = getpid();
+	atexit(scratch_loop_detach);
+	snprintf(path, size, "%s", scratch_loop_path);
+	return loop;
 }

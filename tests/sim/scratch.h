@@ -20,6 +20,12 @@ void scratch_write(const char *path, const void *data, size_t len);
 /* The file has exactly these bytes. */
 void scratch_check(const char *path, const void *want, size_t len);
 
+/*
+ * Makes a block device of the file, a loop device that is detached when the process exits; path, of size bytes, gets
+ * its name. At most one for a process. Returns a descriptor of the device, the caller's.
+ */
+int scratch_loop(const char *file, char *path, size_t size);
+
 /* len random bytes of test_random(), of malloc(). */
 uint8_t *scratch_random(size_t len);
 

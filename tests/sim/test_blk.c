@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/loop.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -498,37 +497,7 @@ static void test_segments(void)
 	free(data);
 }
 
-static int loop_attach(const char *file, char *path, size_t size)
-{
-	int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
-	int image = open(file, O_RDWR | O_CLOEXEC);
-	int number, loop;
-
-	if (control < 0)
-		TEST_FAIL("/dev/loop-control: %s", strerror(errno));
-	CHECK(image >= 0);
-	do {
-		number = ioctl(control, LOOP_CTL_GET_FREE);
-		CHECK(number >= 0);
-		snprintf(path, size, "/dev/loop%d", number);
-		loop = open(path, O_RDWR | O_CLOEXEC);
-		CHECK(loop >= 0);
-	} while (ioctl(loop, LOOP_SET_FD, image) < 0 && errno == EBUSY && close(loop) == 0);
-	close(control);
-	close(image);
-	return loop;
-}
-
 static char loop_path[32];
-
-/* Also when a check ends the test: an attached loop device would outlive it. */
-static void loop_detach(void)
-{
-	int loop = open(loop_path, O_RDWR | O_CLOEXEC);
-
-	ioctl(loop, LOOP_CLR_FD, 0);
-	close(loop);
-}
 
 static void check_refused(struct fixture *f, const char *part)
 {
@@ -576,8 +545,7 @@ static void test_block_device(void)
 
 	CHECK(realpath("policy", policy_dir));
 	set_up(&f);
-	loop = loop_attach(IMAGE, loop_path, sizeof(loop_path));
-	atexit(loop_detach);
+	loop = scratch_loop(IMAGE, loop_path, sizeof(loop_path));
 	for (cache = CONFIG_CACHE_WRITEBACK; cache <= CONFIG_CACHE_NONE; cache++) {
 		f.backend.policy_dir = policy_dir;
 		f.backend.config.blk.img = loop_path;
@@ -626,8 +594,7 @@ static void test_mounted_device(void)
 	CHECK_INT(unshare(CLONE_NEWNS), 0);
 	CHECK_INT(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
 	scratch_run("mkfs.ext4 -q -F " IMAGE " && mkdir mnt");
-	close(loop_attach(IMAGE, loop_path, sizeof(loop_path)));
-	atexit(loop_detach);
+	close(scratch_loop(IMAGE, loop_path, sizeof(loop_path)));
 	CHECK_INT(mount(loop_path, "mnt", "ext4", 0, NULL), 0);
 	f.backend.config.blk.img = loop_path;
 	check_refused(&f, "is mounted or in use by another process");

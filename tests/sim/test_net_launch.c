@@ -413,6 +413,27 @@ static void test_deleted(void)
 	LINK_GONE("hvt0");
 }
 
+/* A bridge that is down drops the guest's frames like a switch without power; the guest and its link are left alone. */
+static void test_bridge_down(void)
+{
+	struct guest_net_options options = {0};
+	struct guest_net net;
+	struct rig rig;
+
+	begin(&rig);
+	serve_one(&rig, TAP0 ", \"bridge\": \"br0\"");
+	CHECK_INT(guest_net_open(&net, &rig.guest, rig_base(0), rig_irq(0), &options), 0);
+	check_sends(&net, "br0");
+	scratch_run("ip link set br0 down");
+	check_sends(&net, "hvt0");
+	CHECK(link_is_up(&net));
+	scratch_run("ip link set br0 up");
+	check_sends(&net, "br0");
+	CHECK_INT(rig_starts(&rig, "net0"), 1);
+	guest_net_close(&net);
+	stop(&rig);
+}
+
 /* The guest has no link until somebody has made the tap that the launcher is not to make. */
 static void test_deleted_for_good(void)
 {
@@ -594,6 +615,7 @@ int main(int argc, char **argv)
 		{"net_launch_more_queues", test_more_queues, 0},
 		{"net_launch_changed_since", test_changed_since, 0},
 		{"net_launch_deleted", test_deleted, 0},
+		{"net_launch_bridge_down", test_bridge_down, 0},
 		{"net_launch_deleted_for_good", test_deleted_for_good, 0},
 		{"net_launch_terminated", test_terminated, 0},
 		{"net_launch_eight", test_eight, 0},
