@@ -3,7 +3,7 @@
 # One life of a zone on its own disk, with everything killed under it that may be killed.
 tests="module-loads launcher-serves guest-boots-from-its-disk root-rests-with-its-guest
 	guest-writes-a-tree backend-restarts-under-load
-	backend-is-killed-under-load backend-is-stopped-under-load launcher-is-killed-under-load
+	backend-is-killed-under-load backend-is-stopped-under-load clock-jumps-under-load launcher-is-killed-under-load
 	registers-hammered-beside-io no-interrupt-lost-by-empty-acknowledgements
 	unload-refused-while-a-zone-runs guest-kernel-is-well zone-shuts-down
 	unload-refused-while-attached unload-is-clean guest-starts-before-the-launcher zone-switches-itself-off
@@ -74,6 +74,20 @@ test_backend_is_stopped_under_load() {
 	load_goes_on || return
 	guest_load_check || return
 	[ "$waited" -lt 1000000000 ] || wrong "an access waited for $waited ns"
+}
+
+# Root's clock goes a year ahead, then two back: nothing waits for it, and backends that end are replaced as ever.
+test_clock_jumps_under_load() {
+	guest_load_start || return
+	now=$(date +%s)
+	for clock in $((now + 31536000)) $((now - 31536000)) "$now"; do
+		load_goes_on || return
+		date -s "@$clock" >/dev/null || wrong "date -s @$clock: $?" || return
+		load_goes_on || return
+		backend_kill blk0 || return
+	done
+	load_goes_on || return
+	guest_load_check
 }
 
 test_launcher_is_killed_under_load() {
