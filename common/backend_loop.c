@@ -426,8 +426,7 @@ static const struct timespec *sleep_bound(const struct backend *b, uint64_t now_
 	return bound;
 }
 
-/* Sleeps until there is work, a signal, or the device's time has come. Returns 0 or -errno. */
-static int sleep_for_work(struct backend *b)
+int backend_loop_sleep(struct backend *b)
 {
 	struct region_doorbell *bell = &b->region->doorbell;
 	struct pollfd fds[BACKEND_POLLFDS_MAX];
@@ -471,7 +470,7 @@ static void interrupt_anyway(struct backend *b)
 	call();
 }
 
-static void start(struct backend *b)
+void backend_loop_start(struct backend *b)
 {
 	b->now_ns = backend_loop_now_ns();
 	core_store(&b->region->doorbell.sleeping, 0);
@@ -484,8 +483,7 @@ static void start(struct backend *b)
 		interrupt_anyway(b);
 }
 
-/* What is done is published; what is not stays in the journal for the next process. */
-static void stop(struct backend *b)
+void backend_loop_stop(struct backend *b)
 {
 	uint64_t queues = b->ready_queues;
 
@@ -495,33 +493,38 @@ static void stop(struct backend *b)
 	log_info("stopped");
 }
 
+bool backend_loop_turn(struct backend *b)
+{
+	uint32_t events = take_doorbell(b);
+	bool busy;
+
+	if (events)
+		handle_events(b, events);
+	busy = b->ready_queues && !b->broken && b->ops->run(b);
+	if (b->broken)
+		queues_close(b, b->ready_queues);
+	return busy;
+}
+
 int backend_loop(struct backend *b)
 {
-	uint32_t events;
-	bool busy;
 	int err;
 
-	start(b);
+	backend_loop_start(b);
 	for (;;) {
 		b->now_ns = backend_loop_now_ns();
 		backend_count(&b->region->device.heartbeat, 1);
 		let_signals_in(b, b->now_ns);
 		if (loop_stop)
 			break;
-		events = take_doorbell(b);
-		if (events)
-			handle_events(b, events);
-		busy = b->ready_queues && !b->broken && b->ops->run(b);
-		if (b->broken)
-			queues_close(b, b->ready_queues);
-		if (busy || poll_for_work(b))
+		if (backend_loop_turn(b) || poll_for_work(b))
 			continue;
-		err = sleep_for_work(b);
+		err = backend_loop_sleep(b);
 		if (err) {
 			log_error("waiting for work: %s", strerror(-err));
 			return BACKEND_EXIT_FAILED;
 		}
 	}
-	stop(b);
+	backend_loop_stop(b);
 	return BACKEND_EXIT_STOPPED;
 }
