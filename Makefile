@@ -95,6 +95,8 @@ $(BUILD)/libbench.a: $(call object,$(BENCH))
 	$(archive)
 $(BUILD)/libfuzz.a: $(call object,$(FUZZ))
 	$(archive)
+$(BUILD)/libbackends.a: $(call object,$(wildcard backends/*_*.c))
+	$(archive)
 $(BUILD)/libtest.a: $(call object,$(TEST_SUPPORT))
 	$(archive)
 
@@ -141,9 +143,9 @@ FUZZ_BUILD ?= build-fuzz
 FUZZ_SANITIZE := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
 SECONDS ?= 60
 fuzz-targets: $(call program,$(FUZZ_MAINS))
-$(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/libfuzz.a $(BUILD)/liblauncher.a $(BUILD)/libshared.a \
-		$(BUILD)/libcore.a
-	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -fsanitize=fuzzer -pie -o $@ $^ $(LAUNCHER_LIBS)
+$(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/libbackends.a $(BUILD)/libfuzz.a $(BUILD)/liblauncher.a \
+		$(BUILD)/libshared.a $(BUILD)/libcore.a
+	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -fsanitize=fuzzer -pie -o $@ $^ $(LAUNCHER_LIBS) -l:liburing.a
 
 deps:
 	@./tests/install-packages

@@ -31,7 +31,8 @@ const char *input_file(const void *bytes, size_t len);
 #define INPUT_CHECK(cond) ((cond) ? (void)0 : input_fail(__FILE__, __LINE__, #cond))
 void input_fail(const char *file, int line, const char *what) __attribute__((noreturn));
 
-/* What libFuzzer calls with each input: returns 0. */
+/* What libFuzzer calls once, if it is there, and with each input: both return 0. */
+int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #endif
