@@ -78,21 +78,30 @@ static int64_t now_ms(void)
 	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
-/* Of a message, the descriptor that came with it, which *passed gets; others are closed. */
+/* The first descriptor that came is what *passed gets; others are closed. */
+static void take_descriptor(int fd, int *passed)
+{
+	if (*passed >= 0)
+		close(fd);
+	else
+		*passed = fd;
+}
+
+/* Of a message, the descriptors that came with it: there is room for two, as CMSG_SPACE() rounds up. */
 static void take_descriptors(struct msghdr *message, int *passed)
 {
 	struct cmsghdr *header;
+	size_t i, n;
 	int fd;
 
 	for (header = CMSG_FIRSTHDR(message); header; header = CMSG_NXTHDR(message, header)) {
-		if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS ||
-		    header->cmsg_len != CMSG_LEN(sizeof(fd)))
+		if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS)
 			continue;
-		memcpy(&fd, CMSG_DATA(header), sizeof(fd));
-		if (*passed >= 0)
-			close(fd);
-		else
-			*passed = fd;
+		n = (header->cmsg_len - CMSG_LEN(0)) / sizeof(fd);
+		for (i = 0; i < n; i++) {
+			memcpy(&fd, CMSG_DATA(header) + i * sizeof(fd), sizeof(fd));
+			take_descriptor(fd, passed);
+		}
 	}
 }
 

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include "launcher/client.h"
 #include "launcher/control.h"
 #include "launcher/human.h"
 #include "launcher/utf8.h"
@@ -354,6 +355,38 @@ static void test_follow(void)
 	CHECK_INT(WEXITSTATUS(status), 0);
 }
 
+/* A reply with two descriptors of which one is wanted: none stays open. */
+static void test_descriptors(void)
+{
+	static const struct client_request request = {.command = "console", .name = "console0"};
+	static char reply[] = "{\"ok\":true}\n";
+	union {
+		struct cmsghdr header;
+		char bytes[CMSG_SPACE(2 * sizeof(int))];
+	} control = {.header = {CMSG_LEN(2 * sizeof(int)), SOL_SOCKET, SCM_RIGHTS}};
+	struct iovec iov = {reply, sizeof(reply) - 1};
+	struct msghdr message = {
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
+	struct errors errors;
+	int first_free, passed = -1;
+	cJSON *answer;
+	int fd[2];
+
+	CHECK_INT(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd), 0);
+	memcpy(CMSG_DATA(&control.header), fd, sizeof(fd));
+	CHECK_INT(sendmsg(fd[1], &message, 0), iov.iov_len);
+	first_free = dup(fd[0]);
+	close(first_free);
+	errors_init(&errors);
+	answer = client_ask_descriptor(fd[0], &request, 5000, &passed, &errors);
+	CHECK(answer != NULL);
+	CHECK_INT(passed, first_free);
+	close(passed);
+	CHECK_INT(dup(fd[0]), first_free);
+	cJSON_Delete(answer);
+	errors_finish(&errors);
+}
+
 static void size_is(uint64_t bytes, const char *want)
 {
 	char buffer[HUMAN_MAX];
@@ -408,6 +441,7 @@ int main(int argc, char **argv)
 		{"client_strange_status", test_strange_status, 0},
 		{"client_logs", test_logs, 0},
 		{"client_follow", test_follow, 0},
+		{"client_descriptors", test_descriptors, 0},
 		{"client_words", test_words, 0},
 	};
 
