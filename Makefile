@@ -140,7 +140,8 @@ $(eval $(call test_rule,bench,$(BUILD)/libbench.a $(BUILD)/libsim.a $(BUILD)/lib
 
 # Built by clang, with a build folder of their own: "make fuzz" sees to both.
 FUZZ_BUILD ?= build-fuzz
-FUZZ_SANITIZE := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
+FUZZ_SANITIZE := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined \
+	-fprofile-instr-generate -fcoverage-mapping
 SECONDS ?= 60
 fuzz-targets: $(call program,$(FUZZ_MAINS))
 $(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/libbackends.a $(BUILD)/libfuzz.a $(BUILD)/liblauncher.a \
