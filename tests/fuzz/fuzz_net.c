@@ -173,6 +173,7 @@ static void request_control(struct life *life, uint32_t q)
 		life_chain_add(life, false, (uint32_t)got, bytes, got);
 	if (!(kind & 64))
 		life_chain_add(life, true, 1 + (kind >> 7), NULL, 0);
+	life_chain_limit(life, sizeof(virtio_net_ctrl_ack));
 	life_chain_send(life, q);
 }
 

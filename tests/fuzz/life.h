@@ -48,7 +48,7 @@ struct life_chain {
 	bool out; /* the device has it */
 	uint32_t table; /* of indirect descriptors, in LIFE_DATA; 0: none */
 	uint32_t nbuffers;
-	uint64_t writable; /* bytes */
+	uint64_t writable; /* bytes that the device may say it wrote */
 	struct life_buffer buffer[LIFE_BUFFERS_MAX];
 };
 
@@ -134,6 +134,8 @@ void life_queue_take(struct life *life, uint32_t q);
 /* A chain is begun, gets buffers, and is made available. bytes are at the buffer's front. */
 void life_chain_begin(struct life *life);
 void life_chain_add(struct life *life, bool write, uint32_t len, const void *bytes, size_t nbytes);
+/* The device has no more than so many bytes to say. */
+void life_chain_limit(struct life *life, uint64_t most);
 void life_chain_send(struct life *life, uint32_t q);
 
 /* Anything anywhere, as wild drivers do. */

@@ -262,6 +262,12 @@ void life_chain_add(struct life *life, bool write, uint32_t len, const void *byt
 	} while (len > 0 && !life->failed);
 }
 
+void life_chain_limit(struct life *life, uint64_t most)
+{
+	if (life->next_chain.writable > most)
+		life->next_chain.writable = most;
+}
+
 /* A free descriptor from at on, or num. */
 static uint16_t desc_free(const struct life_queue *queue, uint16_t at)
 {
