@@ -36,7 +36,6 @@ static int client_accept(int fd, void *address, void *len, int flags)
 
 #define ENDS 4u
 #define DEVICES 4u
-#define LINE_MAX_BYTES (CONTROL_REQUEST_MAX + 100)
 
 /* A client: our end of its connection. */
 struct end {
@@ -44,6 +43,7 @@ struct end {
 	uint32_t lines; /* sent and not answered */
 	bool too_long; /* it may be told so once */
 	size_t unended; /* bytes behind the last line */
+	bool garbled; /* not every line was a request */
 };
 
 struct launcher {
@@ -218,13 +218,15 @@ static void end_send(struct end *end, const void *bytes, size_t len)
 	}
 }
 
-static void reply_check(const char *line, size_t len)
+static void reply_check(const char *line, size_t len, bool garbled)
 {
 	cJSON *reply = cJSON_ParseWithLength(line, len);
 	const cJSON *ok = cJSON_GetObjectItemCaseSensitive(reply, "ok");
+	const cJSON *error = cJSON_GetObjectItemCaseSensitive(reply, "error");
 
 	INPUT_CHECK(cJSON_IsObject(reply) && cJSON_IsBool(ok));
-	INPUT_CHECK(cJSON_IsTrue(ok) || cJSON_IsString(cJSON_GetObjectItemCaseSensitive(reply, "error")));
+	INPUT_CHECK(cJSON_IsTrue(ok) || cJSON_IsString(error));
+	INPUT_CHECK(garbled || !error || !strstr(error->valuestring, "one JSON object a line"));
 	cJSON_Delete(reply);
 }
 
@@ -238,7 +240,7 @@ static void end_take(struct end *end)
 
 	/* A reply comes whole: it is shorter than what a socket holds. */
 	while ((newline = left ? memchr(at, '\n', left) : NULL)) {
-		reply_check(at, (size_t)(newline - at));
+		reply_check(at, (size_t)(newline - at), end->garbled);
 		INPUT_CHECK(end->lines > 0 || end->too_long);
 		if (end->lines > 0)
 			end->lines--;
@@ -272,6 +274,8 @@ static void end_ask(struct end *end, struct input *input)
 	end_send(end, line, (size_t)len);
 }
 
+static char long_line[256 * 64];
+
 static void server_step(struct launcher *l, struct input *input)
 {
 	uint8_t op = input_u8(input);
@@ -287,11 +291,16 @@ static void server_step(struct launcher *l, struct input *input)
 	case 1 ... 4:
 		end_ask(end, input);
 		break;
-	case 5 ... 6:
-		bytes = input_block(input, op & 64 ? input_u16(input) : input_u8(input), &got);
+	case 5:
+		bytes = input_block(input, input_u8(input), &got);
+		end->garbled = true;
 		end_send(end, bytes, got);
 		if (op & 128)
 			end_send(end, "\n", 1);
+		break;
+	case 6:
+		end->garbled = true;
+		end_send(end, long_line, input_u8(input) * 64u);
 		break;
 	case 7 ... 9:
 		launcher_turn(l);
@@ -410,6 +419,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 
 	(void)argc;
 	(void)argv;
+	memset(long_line, 'x', sizeof(long_line));
 	nothing = fopen("/dev/null", "we");
 	INPUT_CHECK(nothing != NULL && fd >= 0 && ftruncate(fd, 1 << 20) == 0);
 	snprintf(image, sizeof(image), "/proc/self/fd/%d", fd);
