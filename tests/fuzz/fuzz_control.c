@@ -209,7 +209,7 @@ static void end_send(struct end *end, const void *bytes, size_t len)
 
 	for (i = 0; i < n; i++) {
 		end->unended++;
-		if (end->unended > CONTROL_REQUEST_MAX)
+		if (end->unended >= CONTROL_REQUEST_MAX)
 			end->too_long = true;
 		if (at[i] == '\n') {
 			end->lines++;
