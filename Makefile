@@ -45,6 +45,8 @@ BENCH := $(filter-out $(BENCH_MAINS),$(wildcard tests/bench/*.c))
 FUZZ_MAINS := $(wildcard tests/fuzz/fuzz_*.c)
 FUZZ := $(filter-out $(FUZZ_MAINS),$(wildcard tests/fuzz/*.c))
 TEST_SUPPORT := $(wildcard tests/*.c)
+# Backends that can be told to die between any two stores: tests/steps/step.h.
+STEPS := $(wildcard tests/steps/*.c)
 
 object = $(patsubst %.c,$(BUILD)/%.o,$(1))
 program = $(patsubst %.c,$(BUILD)/%,$(1))
@@ -54,11 +56,11 @@ BACKENDS := $(sort $(foreach f,$(wildcard backends/*.c),hvisor-$(firstword $(sub
 PROGRAMS := $(BUILD)/hvisor-launch $(BUILD)/hvisor $(addprefix $(BUILD)/,$(BACKENDS))
 TESTS := $(call program,$(UNIT_TESTS) $(SIM_TESTS))
 HOSTILE := $(BUILD)/tests/sim/hostile/hvisor-blk
-TOOLS := $(call program,$(SIM_MAINS) $(BENCH_MAINS))
+TOOLS := $(call program,$(SIM_MAINS) $(BENCH_MAINS)) $(addprefix $(BUILD)/steps/,$(BACKENDS))
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all programs tests test test-vm demo demo-sim bench fuzz fuzz-targets check format install uninstall install-dkms \
+.PHONY: all programs tests test test-steps test-vm demo demo-sim bench fuzz fuzz-targets check format install uninstall install-dkms \
 	uninstall-dkms clean deps help
 
 all: programs
@@ -69,6 +71,7 @@ help:
 	@echo "make                 build the programs into $(BUILD)/"
 	@echo "make test            build and run all tests        (make test ONLY=name: those whose name has it)"
 	@echo "make test-vm         of them, those that boot Linux above a hypervisor in QEMU"
+	@echo "make test-steps      of them, backends that die at each pair of their steps, which takes long"
 	@echo "make demo            boot all of it in QEMU, and get the guest's shell (DEMO=script: watch it being used)"
 	@echo "make demo-sim        a guest's disk served, without QEMU: its backend is killed in the middle"
 	@echo "make bench           measure against the limits and the peers, into $(BUILD)/bench.json"
@@ -122,6 +125,19 @@ $(HOSTILE): $(call object,$(wildcard backends/blk.c backends/blk_*.c) tests/sim/
 		$(BUILD)/libshared.a $(BUILD)/libcore.a
 	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(STATIC) -Wl,--wrap=backend_loop -o $@ $^ $(BACKEND_LIBS)
 
+steps_object = $(patsubst %.c,$(BUILD)/steps/%.o,$(1))
+$(BUILD)/steps/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -DHVISOR_STEPS -MMD -MP -c -o $@ $<
+$(BUILD)/libsteps.a: $(call steps_object,$(SHARED) $(CORE))
+	$(archive)
+define steps_rule
+$(BUILD)/steps/$(1): $(call steps_object,$(wildcard backends/$(1:hvisor-%=%).c backends/$(1:hvisor-%=%)_*.c) $(STEPS)) \
+		$(BUILD)/libsteps.a
+	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(STATIC) -o $$@ $$^ $(BACKEND_LIBS)
+endef
+$(foreach b,$(BACKENDS),$(eval $(call steps_rule,$(b))))
+
 # What a program of a tests folder is linked with.
 TEST_ARCHIVES := $(BUILD)/libtest.a
 # liburing 2.3 forgot io_uring_register_restrictions() in its shared library.
@@ -161,6 +177,12 @@ test:
 	@$(MAKE) --no-print-directory tests
 	@./tests/vm/build
 	@./tests/run $(if $(ONLY),--only $(ONLY)) $(TESTS) tests/vm/test
+
+# Hours, and none of it needed for "make test".
+test-steps:
+	@./tests/install-packages
+	@$(MAKE) --no-print-directory tests
+	@STEPS_ALL=1 ./tests/run $(if $(ONLY),--only $(ONLY)) $(BUILD)/tests/sim/test_steps
 
 test-vm:
 	@./tests/install-packages build test cross vm

@@ -133,7 +133,7 @@ int backend_main(struct backend *b, int argc, char **argv);
 /* The counters of the region have one writer: this process. */
 static inline void backend_count(core_u64 *counter, uint64_t n)
 {
-	core_store(counter, core_load(counter) + n);
+	core_store_shown(counter, core_load(counter) + n);
 }
 
 /* run() is to be called at ns (CLOCK_MONOTONIC) too, if not before; 0: at no time. */

@@ -364,7 +364,7 @@ static bool poll_for_work(struct backend *b)
 	uint64_t now_ns = b->now_ns;
 	int i;
 
-	core_store(&b->region->device.poll_us, (uint32_t)(bound_ns / 1000));
+	core_store_shown(&b->region->device.poll_us, (uint32_t)(bound_ns / 1000));
 	while (now_ns - b->now_ns < bound_ns && !loop_stop) {
 		for (i = 0; i < POLL_SPINS; i++) {
 			if (work_waits(b))

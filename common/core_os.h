@@ -88,26 +88,56 @@ typedef int32_t core_s32;
 
 #define CORE_ASSERT(cond) _Static_assert(cond, #cond)
 
+/*
+ * Before and after each store that others see. Nothing, but in the backends which are built to die there for tests:
+ * tests/steps/step.h.
+ */
+#ifdef HVISOR_STEPS
+void core_step(void);
+#else
+static inline void core_step(void)
+{
+}
+#endif
+
 #define core_load(p) __atomic_load_n((p), __ATOMIC_RELAXED)
-#define core_store(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
+#define core_store(p, v) (core_step(), __atomic_store_n((p), (v), __ATOMIC_RELAXED), core_step())
 #define core_load_acquire(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
-#define core_store_release(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
+#define core_store_release(p, v) (core_step(), __atomic_store_n((p), (v), __ATOMIC_RELEASE), core_step())
 #define core_fence() __atomic_thread_fence(__ATOMIC_SEQ_CST)
+
+/* Of a number that is shown and on which nothing depends, as a counter: no step. */
+#define core_store_shown(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
 
 static inline core_u32 core_xchg32(core_u32 *p, core_u32 v)
 {
-	return __atomic_exchange_n(p, v, __ATOMIC_SEQ_CST);
+	core_u32 old;
+
+	core_step();
+	old = __atomic_exchange_n(p, v, __ATOMIC_SEQ_CST);
+	core_step();
+	return old;
 }
 
 static inline core_u64 core_xchg64(core_u64 *p, core_u64 v)
 {
-	return __atomic_exchange_n(p, v, __ATOMIC_SEQ_CST);
+	core_u64 old;
+
+	core_step();
+	old = __atomic_exchange_n(p, v, __ATOMIC_SEQ_CST);
+	core_step();
+	return old;
 }
 
 /* or, and: full barriers, return the value before. */
 static inline core_u32 core_or32(core_u32 *p, core_u32 v)
 {
-	return __atomic_fetch_or(p, v, __ATOMIC_SEQ_CST);
+	core_u32 old;
+
+	core_step();
+	old = __atomic_fetch_or(p, v, __ATOMIC_SEQ_CST);
+	core_step();
+	return old;
 }
 
 static inline core_u32 core_and32(core_u32 *p, core_u32 v)

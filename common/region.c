@@ -112,11 +112,10 @@ void region_config_recover(struct queue_region *region)
 	core_u8 byte;
 
 	for (i = 0; i < REGION_CONFIG_MAX; i++) {
-		do {
-			byte = core_load(&from[i]);
+		while ((byte = core_load(&from[i])) != core_load(&to[i])) {
 			core_store(&to[i], byte);
 			core_fence();
-		} while (core_load(&from[i]) != byte);
+		}
 	}
 }
 

@@ -144,7 +144,7 @@ int guest_dev_negotiate(struct guest_dev *dev, uint32_t cpu, uint64_t wanted)
 	dev->offered = (uint64_t)guest_dev_read(dev, cpu, VMMIO_DEVICE_FEATURES) << 32;
 	guest_dev_write(dev, cpu, VMMIO_DEVICE_FEATURES_SEL, 0);
 	dev->offered |= guest_dev_read(dev, cpu, VMMIO_DEVICE_FEATURES);
-	dev->features = dev->offered & (wanted | VMMIO_F_VERSION_1);
+	dev->features = dev->offered & (wanted | VMMIO_F_VERSION_1) & ~dev->guest->without;
 
 	guest_dev_write(dev, cpu, VMMIO_DRIVER_FEATURES_SEL, 1);
 	guest_dev_write(dev, cpu, VMMIO_DRIVER_FEATURES, (uint32_t)(dev->features >> 32));

@@ -21,6 +21,10 @@ struct guest {
 	struct sim *sim;
 	uint32_t zone;
 	const struct gmem *mem;
+	/* Of its drivers, set by the caller before they open their devices: */
+	uint64_t without; /* features that none of them accepts */
+	uint16_t first_index; /* where the indexes of their queues begin */
+	uint16_t queue_max; /* no queue has more entries; 0: as many as the device can */
 	pthread_mutex_t lock;
 	uint8_t *taken; /* a byte a page, all spans one after the other */
 };
@@ -127,7 +131,7 @@ struct guest_buffer {
 };
 
 /*
- * Sets up queue index with num descriptors (0: as many as the device can) in new pages, and makes it ready; indirect
+ * Sets up queue index with num descriptors (0: as many as guest and device can) in new pages, and makes it ready; indirect
  * tables of indirect_max entries (0: none) if that feature is negotiated. Returns 0, -ENOENT: no such queue, -EBUSY:
  * it is ready already, -EINVAL: the device does not take num, -ENOMEM.
  */

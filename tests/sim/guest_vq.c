@@ -52,6 +52,8 @@ static int guest_vq_allocate(struct guest_vq *vq)
 	for (i = 0; i < vq->num; i++)
 		vq->next[i] = (uint16_t)(i + 1);
 	vq->nfree = vq->num;
+	vq->avail_idx = vq->kicked_idx = vq->last_used = vq->guest->first_index;
+	vq->avail->idx = vq->used->idx = htole16(vq->guest->first_index);
 	return 0;
 }
 
@@ -91,6 +93,8 @@ int guest_vq_open(struct guest_vq *vq, struct guest_dev *dev, uint32_t cpu, uint
 	max = guest_dev_read(dev, cpu, VMMIO_QUEUE_NUM_MAX);
 	if (max == 0)
 		return -ENOENT;
+	if (dev->guest->queue_max && max > dev->guest->queue_max)
+		max = dev->guest->queue_max;
 	error = guest_vq_make(vq, dev->guest, dev->features, num ? num : (uint16_t)max, indirect_max);
 	if (error)
 		return error;

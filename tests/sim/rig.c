@@ -67,12 +67,11 @@ static void rig_make_image(const char *path, uint64_t size)
 	close(fd);
 }
 
-void rig_config_disks(struct rig *rig, const struct rig_disk *disk, uint32_t n, const char *keys)
+/* The file up to its first device, with further keys of its outermost object, or NULL. */
+static FILE *rig_config_begin(struct rig *rig, const char *keys)
 {
 	const struct hvisor_memory *memory = &rig->sim.zone[RIG_ZONE].board[0];
 	FILE *file = fopen(rig->config, "we");
-	char img[32];
-	uint32_t i;
 
 	CHECK(file);
 	fprintf(file,
@@ -80,19 +79,49 @@ void rig_config_disks(struct rig *rig, const struct rig_disk *disk, uint32_t n, 
 		"\t{\"zone0_ipa\": \"0x%llx\", \"zonex_ipa\": \"0x%llx\", \"size\": \"0x%llx\"}],\n"
 		"\t\"devices\": [\n",
 		keys ? keys : "", keys ? ", " : "", RIG_ZONE, memory->zone0_ipa, memory->zonex_ipa, memory->size);
+	return file;
+}
+
+static void rig_config_device(FILE *file, uint32_t index)
+{
+	fprintf(file, "%s\t\t{\"addr\": \"0x%llx\", \"len\": \"0x200\", \"irq\": %u", index ? ",\n" : "",
+		(unsigned long long)rig_base(index), rig_irq(index));
+}
+
+static void rig_config_end(FILE *file)
+{
+	fprintf(file, "\n\t]\n}]}\n");
+	CHECK_INT(fclose(file), 0);
+}
+
+void rig_config(struct rig *rig, const char *const *device, uint32_t n)
+{
+	FILE *file = rig_config_begin(rig, NULL);
+	uint32_t i;
+
+	for (i = 0; i < n; i++) {
+		rig_config_device(file, i);
+		fprintf(file, ", %s}", device[i]);
+	}
+	rig_config_end(file);
+}
+
+void rig_config_disks(struct rig *rig, const struct rig_disk *disk, uint32_t n, const char *keys)
+{
+	FILE *file = rig_config_begin(rig, keys);
+	char img[32];
+	uint32_t i;
+
 	for (i = 0; i < n; i++) {
 		snprintf(img, sizeof(img), "disk%u.img", i);
 		if (!disk[i].img)
 			rig_make_image(img, disk[i].size);
-		fprintf(file,
-			"\t\t{\"type\": \"blk\", \"addr\": \"0x%llx\", \"len\": \"0x200\", \"irq\": %u,\n"
-			"\t\t \"status\": \"enable\", \"img\": \"%s%s%s\"%s%s}%s\n",
-			(unsigned long long)rig_base(i), rig_irq(i), disk[i].img ? "" : rig->dir,
-			disk[i].img ? "" : "/", disk[i].img ? disk[i].img : img, disk[i].keys ? ", " : "",
-			disk[i].keys ? disk[i].keys : "", i + 1 < n ? "," : "");
+		rig_config_device(file, i);
+		fprintf(file, ",\n\t\t \"type\": \"blk\", \"status\": \"enable\", \"img\": \"%s%s%s\"%s%s}",
+			disk[i].img ? "" : rig->dir, disk[i].img ? "" : "/", disk[i].img ? disk[i].img : img,
+			disk[i].keys ? ", " : "", disk[i].keys ? disk[i].keys : "");
 	}
-	fprintf(file, "\t]\n}]}\n");
-	CHECK_INT(fclose(file), 0);
+	rig_config_end(file);
 }
 
 /* The program and its common options, then those of args, then last unless it is NULL. */

@@ -43,6 +43,12 @@ void rig_init(struct rig *rig, uint32_t mebibytes);
 /* Stops the launcher and its backends, and the simulator. */
 void rig_finish(struct rig *rig);
 
+/*
+ * Writes virtio_cfg.json: n devices in zone RIG_ZONE, of which each is given as its keys but for its window and its
+ * interrupt: "\"type\": \"rng\"".
+ */
+void rig_config(struct rig *rig, const char *const *device, uint32_t n);
+
 /* Writes virtio_cfg.json: n disks in zone RIG_ZONE, and further keys of the file's outermost object, or NULL. */
 void rig_config_disks(struct rig *rig, const struct rig_disk *disk, uint32_t n, const char *keys);
 
