@@ -71,7 +71,7 @@ help:
 	@echo "make                 build the programs into $(BUILD)/"
 	@echo "make test            build and run all tests        (make test ONLY=name: those whose name has it)"
 	@echo "make test-vm         of them, those that boot Linux above a hypervisor in QEMU"
-	@echo "make test-steps      of them, backends that die at each pair of their steps, which takes long"
+	@echo "make test-steps      of them, deaths at each step of the launcher and each pair of steps of a backend: long"
 	@echo "make demo            boot all of it in QEMU, and get the guest's shell (DEMO=script: watch it being used)"
 	@echo "make demo-sim        a guest's disk served, without QEMU: its backend is killed in the middle"
 	@echo "make bench           measure against the limits and the peers, into $(BUILD)/bench.json"
@@ -182,7 +182,8 @@ test:
 test-steps:
 	@./tests/install-packages
 	@$(MAKE) --no-print-directory tests
-	@STEPS_ALL=1 ./tests/run $(if $(ONLY),--only $(ONLY)) $(BUILD)/tests/sim/test_steps
+	@STEPS_ALL=1 ./tests/run $(if $(ONLY),--only $(ONLY)) $(BUILD)/tests/sim/test_steps \
+		$(BUILD)/tests/sim/test_launch_steps
 
 test-vm:
 	@./tests/install-packages build test cross vm

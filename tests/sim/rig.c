@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -144,7 +145,7 @@ static void rig_arguments(struct rig *rig, char **argv, char *program, bool serv
 	argv[n] = NULL;
 }
 
-static pid_t rig_fork(char **argv, int output)
+static pid_t rig_fork(char **argv, int output, bool traced)
 {
 	pid_t pid;
 
@@ -157,28 +158,50 @@ static pid_t rig_fork(char **argv, int output)
 	dup2(open("/dev/null", O_RDONLY | O_CLOEXEC), STDIN_FILENO);
 	dup2(output, STDOUT_FILENO);
 	dup2(output, STDERR_FILENO);
+	if (traced && (ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0 || raise(SIGSTOP) != 0))
+		_exit(127);
 	execv(argv[0], argv);
 	dprintf(STDERR_FILENO, "%s: %s\n", argv[0], strerror(errno));
 	_exit(127);
 }
 
-void rig_launch(struct rig *rig, ...)
+static void rig_launch_arguments(struct rig *rig, bool traced, va_list args)
 {
 	char *argv[RIG_ARGUMENTS_MAX];
 	char program[PATH_MAX];
-	va_list args;
 	int output;
 
 	CHECK_INT(rig->launcher, 0);
-	va_start(args, rig);
 	rig_arguments(rig, argv, program, true, args);
-	va_end(args);
 	output = open(rig->errors, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0644);
 	CHECK(output >= 0);
-	rig->launcher = rig_fork(argv, output);
+	rig->launcher = rig_fork(argv, output, traced);
 	close(output);
 	rig->launcher_fd = (int)syscall(SYS_pidfd_open, rig->launcher, 0);
 	CHECK(rig->launcher_fd >= 0);
+}
+
+void rig_launch(struct rig *rig, ...)
+{
+	va_list args;
+
+	va_start(args, rig);
+	rig_launch_arguments(rig, false, args);
+	va_end(args);
+}
+
+static void rig_launch_stopped(struct rig *rig, ...)
+{
+	va_list args;
+
+	va_start(args, rig);
+	rig_launch_arguments(rig, true, args);
+	va_end(args);
+}
+
+void rig_launch_traced(struct rig *rig)
+{
+	rig_launch_stopped(rig, NULL);
 }
 
 bool rig_device(struct rig *rig, const char *name, struct hvisor_device_get *get)
@@ -364,7 +387,7 @@ int rig_launcher(struct rig *rig, char *out, size_t size, ...)
 	rig_arguments(rig, argv, program, false, args);
 	va_end(args);
 	CHECK_INT(pipe2(fd, O_CLOEXEC), 0);
-	pid = rig_fork(argv, fd[1]);
+	pid = rig_fork(argv, fd[1], false);
 	close(fd[1]);
 	while ((n = read(fd[0], part, sizeof(part))) > 0) {
 		if (out && at + (size_t)n < size) {
@@ -379,22 +402,27 @@ int rig_launcher(struct rig *rig, char *out, size_t size, ...)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
-int rig_end_launcher(struct rig *rig, int signal)
+int rig_await_end(struct rig *rig)
 {
 	struct pollfd pfd = {.fd = rig->launcher_fd, .events = POLLIN};
 	int status;
 
-	CHECK(rig->launcher > 0);
-	CHECK_INT(kill(rig->launcher, signal), 0);
 	if (poll(&pfd, 1, RIG_END_MS) != 1) {
 		rig_show(rig, rig->errors);
-		TEST_FAIL("the launcher did not end in %d s after signal %d", RIG_END_MS / 1000, signal);
+		TEST_FAIL("the launcher did not end in %d s", RIG_END_MS / 1000);
 	}
 	CHECK_INT(waitpid(rig->launcher, &status, 0), rig->launcher);
 	close(rig->launcher_fd);
 	rig->launcher_fd = -1;
 	rig->launcher = 0;
 	return status;
+}
+
+int rig_end_launcher(struct rig *rig, int signal)
+{
+	CHECK(rig->launcher > 0);
+	CHECK_INT(kill(rig->launcher, signal), 0);
+	return rig_await_end(rig);
 }
 
 void rig_finish(struct rig *rig)

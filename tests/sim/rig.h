@@ -59,6 +59,9 @@ uint32_t rig_irq(uint32_t index);
 /* Starts hvisor-launch in the foreground on virtio_cfg.json, with options before the file, up to a NULL. */
 void rig_launch(struct rig *rig, ...) __attribute__((sentinel));
 
+/* rig_launch() without options of a launcher that waits, before its program runs, for calls_attach_child(). */
+void rig_launch_traced(struct rig *rig);
+
 /* Waits until the launcher answers its control socket. */
 void rig_await_launcher(struct rig *rig);
 
@@ -106,7 +109,10 @@ int rig_launcher(struct rig *rig, char *out, size_t size, ...) __attribute__((se
 		CHECK_HAS(out, text);                                                                                  \
 	} while (0)
 
-/* Ends the launcher with a signal and waits for it (at most 30 s). Returns its wait status. */
+/* Waits for the launcher, which ends (at most 30 s). Returns its wait status. */
+int rig_await_end(struct rig *rig);
+
+/* Ends the launcher with a signal and waits for it. */
 int rig_end_launcher(struct rig *rig, int signal);
 
 /* Waits until text is in the file (a path, or a name in the log folder such as "blk0.log"), at most 10 s. */

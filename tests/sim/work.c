@@ -355,17 +355,24 @@ static void console_character(struct work *work)
 	console_take(work, &want, 1);
 }
 
+/* The driver sees one size or the other, and never half of each. */
 static void console_resize(struct work *work)
 {
-	struct winsize size = {.ws_col = (unsigned short)(100 + work->round % 100), .ws_row = 30};
-	uint16_t cols;
+	static const struct winsize size[2] = {{.ws_col = 0x0102, .ws_row = 0x0203},
+					       {.ws_col = 0x0301, .ws_row = 0x0102}};
+	const struct winsize *want = &size[work->round % 2];
+	const struct winsize *other = &size[(work->round + 1) % 2];
+	uint16_t is[2];
 
-	CHECK_INT(ioctl(work->host, TIOCSWINSZ, &size), 0);
+	CHECK_INT(ioctl(work->host, TIOCSWINSZ, want), 0);
 	for (;;) {
-		guest_dev_config(&work->console.dev, work->cpu, offsetof(struct virtio_console_config, cols), &cols,
-				 sizeof(cols));
-		if (cols == size.ws_col)
+		guest_dev_config(&work->console.dev, work->cpu, offsetof(struct virtio_console_config, cols), is,
+				 sizeof(is));
+		if (is[0] == want->ws_col && is[1] == want->ws_row)
 			return;
+		/* A new terminal is of the size that the configuration has. */
+		if ((is[0] != other->ws_col || is[1] != other->ws_row) && (is[0] != 80 || is[1] != 24))
+			TEST_FAIL("a window of %u columns and %u rows", is[0], is[1]);
 		await_interrupt(work, "a window's size is to be told");
 	}
 }
