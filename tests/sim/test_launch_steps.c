@@ -143,6 +143,7 @@ static bool is_answered(void *arg)
 /* A launcher that nobody disturbs serves all of them, as their drivers see, and nothing is left over. */
 static void serve(struct fixture *f)
 {
+	static char said[8192];
 	char list[LIST_MAX];
 	uint32_t i;
 
@@ -151,7 +152,8 @@ static void serve(struct fixture *f)
 	/* Answered, whatever the answer, when it has looked at all that was there before it. */
 	rig_launcher(&f->rig, NULL, 0, "--status", NULL);
 	if (!test_wait(are_served, f, LIMIT_MS)) {
-		TEST_FAIL("not all devices are served");
+		rig_launcher(&f->rig, said, sizeof(said), "--status", NULL);
+		TEST_FAIL("not all devices are served:\n%s", said);
 	}
 	for (i = 0; i < DEVICES; i++) {
 		work_meet(&f->work[i]);
@@ -237,6 +239,7 @@ struct operation {
 	void (*begin)(struct fixture *f, struct calls *calls);
 	bool (*done)(void *arg);
 	bool ends; /* the launcher */
+	bool keeps; /* the processes: they are those of before, wherever the launcher is killed */
 };
 
 static void begin_start(struct fixture *f, struct calls *calls)
@@ -309,7 +312,7 @@ static void sweep(const struct operation *op)
 	struct calls calls;
 	bool killed = true;
 	uint32_t kills = 0;
-	uint32_t n;
+	uint32_t n, i;
 
 	fixture_init(&f);
 	for (n = 1; killed; n += step) {
@@ -321,11 +324,15 @@ static void sweep(const struct operation *op)
 		if (killed || op->ends)
 			rig_await_end(&f.rig);
 		kills += killed;
+		if (getenv("STEPS_DEBUG"))
+			fprintf(stderr, "%u: before call %ld\n", n, calls.last);
 		forget_asker(&f);
 		/* As many as there were, whoever started them. */
 		note_starts(&f, 0);
 		if (killed || op->ends)
 			serve(&f);
+		for (i = 0; op->keeps && i < DEVICES; i++)
+			CHECK_INT(rig_starts(&f.rig, f.work[i].name), 2);
 	}
 	printf("# %s: killed before %u of %u calls, %llu ms\n", op->name, kills, calls.made,
 	       (unsigned long long)((test_now_ns() - begin) / 1000000));
@@ -337,32 +344,32 @@ static void sweep(const struct operation *op)
 
 static void test_start(void)
 {
-	sweep(&(struct operation){"start", begin_start, all_served, false});
+	sweep(&(struct operation){"start", begin_start, all_served, false, false});
 }
 
 static void test_adopt(void)
 {
-	sweep(&(struct operation){"adopt", begin_adopt, all_served, false});
+	sweep(&(struct operation){"adopt", begin_adopt, all_served, false, true});
 }
 
 static void test_restart(void)
 {
-	sweep(&(struct operation){"restart", begin_restart, is_answered, false});
+	sweep(&(struct operation){"restart", begin_restart, is_answered, false, false});
 }
 
 static void test_stop(void)
 {
-	sweep(&(struct operation){"stop", begin_stop, is_answered, true});
+	sweep(&(struct operation){"stop", begin_stop, is_answered, true, false});
 }
 
 static void test_stop_net(void)
 {
-	sweep(&(struct operation){"stop net0", begin_stop_net, is_answered, false});
+	sweep(&(struct operation){"stop net0", begin_stop_net, is_answered, false, false});
 }
 
 static void test_reopen(void)
 {
-	sweep(&(struct operation){"reopen logs", begin_reopen, is_reopened, false});
+	sweep(&(struct operation){"reopen logs", begin_reopen, is_reopened, false, true});
 }
 
 static void work_all(struct fixture *f)
