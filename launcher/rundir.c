@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +15,8 @@
 #define STATE_FIELDS 6
 #define STATE_SUFFIX "state"
 #define STATE_MAX 512
+#define LOCK_LIMIT_MS 5000u
+#define LOCK_STEP_MS 5
 
 char *rundir_path(const struct rundir *dir, const char *name, const char *suffix)
 {
@@ -57,11 +61,39 @@ static ssize_t read_text(const char *path, char *text, size_t size)
 	return n;
 }
 
-static int rundir_lock(struct rundir *dir, struct errors *errors)
+/* Who holds the lock, by what the file says; 0: it does not say. */
+static pid_t lock_owner(const char *path)
+{
+	char pid[32];
+
+	return read_text(path, pid, sizeof(pid)) > 0 ? atoi(pid) : 0;
+}
+
+/*
+ * A launcher that was killed while it began a process is survived by that for a moment, and so is its lock. One that
+ * runs is not waited for. 0, or -errno.
+ */
+static int lock_take(int fd, const char *path)
 {
 	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	uint32_t ms;
+	pid_t pid;
+
+	for (ms = 0; fcntl(fd, F_OFD_SETLK, &lock) < 0; ms += LOCK_STEP_MS) {
+		if (errno != EAGAIN && errno != EACCES)
+			return -errno;
+		pid = lock_owner(path);
+		if (ms >= LOCK_LIMIT_MS || (pid > 0 && (kill(pid, 0) == 0 || errno != ESRCH)))
+			return -EAGAIN;
+		poll(NULL, 0, LOCK_STEP_MS);
+	}
+	return 0;
+}
+
+static int rundir_lock(struct rundir *dir, struct errors *errors)
+{
 	char path[4096];
-	char pid[32];
+	int error;
 
 	snprintf(path, sizeof(path), "%s/" RUNDIR_LOCK, dir->path);
 	dir->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -69,20 +101,18 @@ static int rundir_lock(struct rundir *dir, struct errors *errors)
 		errors_add(errors, "cannot open %s: %s", path, strerror(errno));
 		return -1;
 	}
-	if (fcntl(dir->lock_fd, F_OFD_SETLK, &lock) == 0) {
+	error = lock_take(dir->lock_fd, path);
+	if (error == 0) {
 		rundir_name_owner(dir);
 		return 0;
 	}
-	if (errno != EAGAIN && errno != EACCES) {
-		errors_add(errors, "cannot lock %s: %s", path, strerror(errno));
-	} else {
-		if (read_text(path, pid, sizeof(pid)) <= 0)
-			strcpy(pid, "?");
+	if (error != -EAGAIN)
+		errors_add(errors, "cannot lock %s: %s", path, strerror(-error));
+	else
 		errors_add(errors,
 			   "a launcher with pid %d uses the run folder %s; stop it with hvisor-launch --stop, or give "
 			   "another folder with --run",
-			   atoi(pid), dir->path);
-	}
+			   lock_owner(path), dir->path);
 	close(dir->lock_fd);
 	dir->lock_fd = -1;
 	return -1;

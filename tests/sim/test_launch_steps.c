@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "common/backend_fds.h"
 #include "tests/sim/calls.h"
 #include "tests/sim/net_rig.h"
 #include "tests/sim/work.h"
@@ -113,6 +114,20 @@ static void check_interfaces(bool tap)
 	CHECK_INT(if_nametoindex(WORK_TAP) != 0, tap);
 }
 
+static bool has_fd(pid_t pid, enum backend_fd fd)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/fd/%d", pid, fd);
+	return access(path, F_OK) == 0;
+}
+
+/* It has said that it serves: not one that waits for a launcher which is gone, nor one that ends. */
+static bool is_ready(pid_t pid)
+{
+	return !has_fd(pid, BACKEND_FD_READY) && has_fd(pid, BACKEND_FD_CALL);
+}
+
 static bool all_served(void *arg)
 {
 	struct fixture *f = arg;
@@ -121,7 +136,8 @@ static bool all_served(void *arg)
 
 	for (i = 0; i < DEVICES; i++) {
 		if (!rig_device(&f->rig, f->work[i].name, &get) || !(get.flags & HVISOR_DEVICE_ATTACHED) ||
-		    get.owner_pid <= 0 || rig_starts(&f->rig, f->work[i].name) < f->starts[i])
+		    get.owner_pid <= 0 || !is_ready(get.owner_pid) ||
+		    rig_starts(&f->rig, f->work[i].name) < f->starts[i])
 			return false;
 	}
 	return true;

@@ -302,7 +302,7 @@ static void console_take(struct work *work, const uint8_t *want, uint32_t len)
 	while (at < len) {
 		await_host(work, POLLIN, "a console's output is to come");
 		n = read(work->host, got + at, sizeof(got) - at);
-		CHECK(n > 0 || errno == EAGAIN);
+		CHECK(n > 0 || (n < 0 && errno == EAGAIN));
 		at += n > 0 ? (uint32_t)n : 0;
 	}
 	CHECK_INT(at, len);
