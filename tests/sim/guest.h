@@ -131,9 +131,9 @@ struct guest_buffer {
 };
 
 /*
- * Sets up queue index with num descriptors (0: as many as guest and device can) in new pages, and makes it ready; indirect
- * tables of indirect_max entries (0: none) if that feature is negotiated. Returns 0, -ENOENT: no such queue, -EBUSY:
- * it is ready already, -EINVAL: the device does not take num, -ENOMEM.
+ * Sets up queue index with num descriptors (0: as many as guest and device can) in new pages, and makes it ready;
+ * indirect tables of indirect_max entries (0: none) if that feature is negotiated. Returns 0, -ENOENT: no such queue,
+ * -EBUSY: it is ready already, -EINVAL: the device does not take num, -ENOMEM.
  */
 int guest_vq_open(struct guest_vq *vq, struct guest_dev *dev, uint32_t cpu, uint32_t index, uint16_t num,
 		  uint16_t indirect_max);
