@@ -13,7 +13,7 @@
 #define NET_PARTS_MAX 16u
 #define NET_CTRL_BYTES 16384u
 #define NET_TX_SIZE (GUEST_NET_HDR + GUEST_NET_FRAME_MAX)
-#define NET_WAIT_MS 10000
+#define NET_WAIT_MS 30000
 
 static bool net_has(const struct guest_net *net, uint32_t feature)
 {
