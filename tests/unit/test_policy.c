@@ -245,40 +245,6 @@ static void test_sealed(void)
 	remove_folder();
 }
 
-#ifdef __x86_64__
-/* The calls of 32-bit programs and of x32, which a 64-bit process can make too. */
-static void test_other_architecture(void)
-{
-	const long none[6] = {0};
-	int status;
-	pid_t pid;
-	int fd;
-
-	make_folder();
-	fd = compile("exit_group\ngetppid\n", LAUNCH_SECCOMP_LOG);
-	status = run(fd, 0x40000000 | SYS_getppid, none);
-	CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS);
-	pid = fork();
-	CHECK(pid >= 0);
-	if (pid == 0) {
-		struct sock_filter program[256];
-		struct sock_fprog filter = {.filter = program};
-		long result = 64; /* getppid of i386, which int $0x80 selects */
-
-		filter.len = (unsigned short)((size_t)pread(fd, program, sizeof(program), 0) / sizeof(program[0]));
-		prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-		if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter) < 0)
-			_exit(77);
-		__asm__ volatile("int $0x80" : "+a"(result) : : "memory", "r8", "r9", "r10", "r11");
-		_exit(0);
-	}
-	CHECK_INT(waitpid(pid, &status, 0), pid);
-	CHECK(WIFSIGNALED(status) && (WTERMSIG(status) == SIGSYS || WTERMSIG(status) == SIGSEGV));
-	close(fd);
-	remove_folder();
-}
-#endif
-
 static void check_error(const char *text, const char *want)
 {
 	struct errors errors;
@@ -465,9 +431,6 @@ int main(int argc, char **argv)
 		{"policy_constants", test_constants, 0},
 		{"policy_log_mode", test_log_mode, 0},
 		{"policy_sealed", test_sealed, 0},
-#ifdef __x86_64__
-		{"policy_other_architecture", test_other_architecture, 0},
-#endif
 		{"policy_errors", test_errors, 0},
 		{"policy_every_error_at_once", test_every_error_at_once, 0},
 		{"policy_our_own", test_our_own, 0},
