@@ -354,6 +354,52 @@ static void test_ports_resize(void)
 	console_rig_finish(&c);
 }
 
+static int all_ports_open(void *arg)
+{
+	struct console_rig *c = arg;
+	uint32_t i;
+
+	guest_console_control(&c->guest, false);
+	for (i = 0; i < c->guest.nports && c->guest.port[i].host_open; i++)
+		;
+	return i == c->guest.nports;
+}
+
+/* As many as there can be, each with all that a port has: a terminal with a window, both streams, and a log. */
+static void test_ports_most(void)
+{
+	const uint32_t len = 20000;
+	struct console_rig c;
+	struct control_wait wait = {.c = &c};
+	char keys[1024] = RESTARTS ", \"ports\": [{\"output_log\": true}";
+	char name[64];
+	struct stat st;
+	int fd;
+
+	for (wait.port = 1; wait.port < CONSOLE_PORTS_MAX; wait.port++)
+		strcat(keys, ", {\"console\": true, \"output_log\": true}");
+	console_rig_init(&c, strcat(keys, "]"), GUEST_CONSOLE_BUFFER, true);
+	CHECK_INT(c.guest.nports, CONSOLE_PORTS_MAX);
+	CHECK(test_wait(all_ports_open, &c, CONSOLE_RIG_LIMIT_MS));
+	for (wait.port = 0; wait.port < CONSOLE_PORTS_MAX; wait.port++) {
+		snprintf(name, sizeof(name), wait.port ? "console0.%u" : "console0", wait.port);
+		wait.cols = (uint16_t)(100 + wait.port);
+		scratch_run("stty -F run/%s cols %u rows 40", name, wait.cols);
+		CHECK(test_wait(has_cols, &wait, CONSOLE_RIG_LIMIT_MS));
+		fd = console_rig_open(&c, name);
+		console_rig_streams(&c, wait.port, fd, len, GUEST_CONSOLE_BUFFER, 0, NULL);
+		close(fd);
+	}
+	CHECK_INT(rig_launcher(&c.rig, out, sizeof(out), "--stop", NULL), 0);
+	for (wait.port = 0; wait.port < CONSOLE_PORTS_MAX; wait.port++) {
+		snprintf(name, sizeof(name), wait.port ? "log/console0.%u.output.log" : "log/console0.output.log",
+			 wait.port);
+		CHECK_INT(stat(name, &st), 0);
+		CHECK_INT(st.st_size, len);
+	}
+	console_rig_finish(&c);
+}
+
 /* What the driver has said holds for later backends; what it is to be told is told by them. */
 static void test_ports_killed(void)
 {
@@ -473,6 +519,7 @@ int main(int argc, char **argv)
 		{"console_file_full", test_file_full, 0},
 		{"console_ports", test_ports, 0},
 		{"console_ports_resize", test_ports_resize, 0},
+		{"console_ports_most", test_ports_most, 0},
 		{"console_ports_killed", test_ports_killed, 0},
 		{"console_ports_plain_driver", test_ports_plain_driver, 0},
 		{"console_ports_hostile", test_ports_hostile, 0},

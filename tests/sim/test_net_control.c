@@ -667,6 +667,23 @@ static void test_multiqueue(void)
 	end(&rig, &net);
 }
 
+/* As many as there can be, each used both ways, and emptied when the link comes up. */
+static void test_multiqueue_most(void)
+{
+	const uint32_t all = (1u << NET_QUEUE_PAIRS_MAX) - 1;
+	struct guest_net net;
+	struct net_rig rig;
+
+	begin(&rig, &net, NET_QUEUE_PAIRS_MAX, 0);
+	set_pairs(&net, NET_QUEUE_PAIRS_MAX);
+	use_pairs(&rig, &net, NET_QUEUE_PAIRS_MAX);
+	CHECK_INT(receive_flows(&rig, &net, 400), all);
+	set_link(&rig, &net, false);
+	set_link(&rig, &net, true);
+	CHECK_INT(receive_flows(&rig, &net, 400), all);
+	end(&rig, &net);
+}
+
 /* Without MQ the control queue is the third, whatever the device could do. */
 static void test_multiqueue_not_accepted(void)
 {
@@ -698,6 +715,7 @@ static const struct test tests[] = {
 	{"net: the link", test_link, 0},
 	{"net: announcement after a restart", test_announce, 0},
 	{"net: several queue pairs", test_multiqueue, 0},
+	{"net: all queue pairs", test_multiqueue_most, 0},
 	{"net: several queue pairs, not accepted", test_multiqueue_not_accepted, 0},
 };
 
