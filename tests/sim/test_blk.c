@@ -36,19 +36,29 @@ struct fixture {
 	struct guest guest;
 	struct guest_blk blk;
 	uint8_t *shadow; /* what the image has to be */
+	char policy_dir[PATH_MAX];
 };
+
+/* A backend on the image, confined by its policy. */
+static void make_backend(struct fixture *f)
+{
+	CHECK_INT(rig_backend_blk(&f->backend, &f->sim, IMAGE, 0), 0);
+	f->backend.policy_dir = f->policy_dir;
+}
 
 /* A board with an image of random bytes; the backend's configuration may be changed before start(). */
 static void set_up(struct fixture *f)
 {
 	memset(f, 0, sizeof(*f));
+	/* Policies are found from the folder that the tests are started in. */
+	CHECK(realpath("policy", f->policy_dir));
 	scratch_enter();
 	f->shadow = scratch_random(IMAGE_SIZE);
 	scratch_write(IMAGE, f->shadow, IMAGE_SIZE);
 	CHECK_INT(sim_start(&f->sim, NULL), 0);
 	CHECK_INT(rig_zone(&f->sim, ZONE_MIB), 0);
 	CHECK_INT(guest_init(&f->guest, &f->sim, RIG_ZONE), 0);
-	CHECK_INT(rig_backend_blk(&f->backend, &f->sim, IMAGE, 0), 0);
+	make_backend(f);
 }
 
 static void start(struct fixture *f, const struct guest_blk_options *options)
@@ -66,7 +76,7 @@ static void again(struct fixture *f)
 	CHECK_INT(rig_backend_end(&f->backend, SIGTERM), 0);
 	CHECK_INT(sim_call(&f->sim, HVISOR_DEVICE_DEL, &del), 0);
 	rig_backend_finish(&f->backend);
-	CHECK_INT(rig_backend_blk(&f->backend, &f->sim, IMAGE, 0), 0);
+	make_backend(f);
 }
 
 static void tear_down(struct fixture *f)
@@ -497,6 +507,55 @@ static void test_segments(void)
 	free(data);
 }
 
+/* A request whose buffers lie in the guest's memory the other way round: each is an operation's piece by itself. */
+static void scattered(struct fixture *f, uint32_t type, uint32_t pieces)
+{
+	struct guest_blk_request *request = guest_blk_get(&f->blk, 0);
+	uint32_t i;
+
+	CHECK(request);
+	request->type = type;
+	request->sector = 100;
+	request->len = pieces * 512;
+	for (i = 0; type == VIRTIO_BLK_T_OUT && i < pieces; i++)
+		memcpy(request->data + i * 512, f->shadow + (100 + pieces - 1 - i) * 512, 512);
+	CHECK_INT(guest_blk_submit(&f->blk, request), 0);
+	for (i = 1; i <= pieces; i++)
+		f->blk.queue[0].vq.indirect[i].addr = request->data_gpa + (pieces - i) * 512;
+	guest_blk_kick(&f->blk, 0);
+	CHECK(guest_blk_wait(&f->blk, 0, 10000) == request);
+	CHECK_INT(request->error, 0);
+	for (i = 0; type == VIRTIO_BLK_T_IN && i < pieces; i++)
+		CHECK_MEM(request->data + i * 512, f->shadow + (100 + pieces - 1 - i) * 512, 512);
+	guest_blk_put(&f->blk, request);
+}
+
+static void test_scattered(void)
+{
+	struct guest_blk_options options = {.depth = 1, .segment = 512, .data_max = 512 * BLK_SEG_MAX};
+	struct fixture f;
+	int engine, cache;
+
+	set_up(&f);
+	for (engine = CONFIG_ENGINE_AUTO; engine <= CONFIG_ENGINE_PREADV; engine++) {
+		for (cache = CONFIG_CACHE_WRITEBACK; cache <= CONFIG_CACHE_NONE; cache++) {
+			f.backend.config.blk.engine = (enum config_engine)engine;
+			f.backend.config.blk.cache = (enum config_cache)cache;
+			start(&f, &options);
+			scattered(&f, VIRTIO_BLK_T_IN, 5);
+			memset(f.shadow + 100 * 512, engine * 16 + cache + 1, 5 * 512);
+			memset(f.shadow + 102 * 512, 0, 512);
+			scattered(&f, VIRTIO_BLK_T_OUT, 5);
+			scattered(&f, VIRTIO_BLK_T_IN, 5);
+			CHECK_INT(guest_blk_flush(&f.blk, 0), 0);
+			scratch_check(IMAGE, f.shadow, IMAGE_SIZE);
+			again(&f);
+		}
+	}
+	start(&f, NULL);
+	tear_down(&f);
+}
+
 static char loop_path[32];
 
 static void check_refused(struct fixture *f, const char *part)
@@ -537,17 +596,14 @@ static void check_discard(struct fixture *f, int loop)
 static void test_block_device(void)
 {
 	struct fixture f;
-	char policy_dir[PATH_MAX];
 	struct stat st;
 	int64_t before;
 	int loop;
 	int cache;
 
-	CHECK(realpath("policy", policy_dir));
 	set_up(&f);
 	loop = scratch_loop(IMAGE, loop_path, sizeof(loop_path));
 	for (cache = CONFIG_CACHE_WRITEBACK; cache <= CONFIG_CACHE_NONE; cache++) {
-		f.backend.policy_dir = policy_dir;
 		f.backend.config.blk.img = loop_path;
 		f.backend.config.blk.cache = (enum config_cache)cache;
 		start(&f, NULL);
@@ -918,6 +974,7 @@ static const struct test tests[] = {
 	{"blk_writeback", test_writeback, 0},
 	{"blk_discard", test_discard, 0},
 	{"blk_segments", test_segments, 0},
+	{"blk_scattered", test_scattered, 0},
 	{"blk_block_device", test_block_device, 0},
 	{"blk_block_device_discards", test_block_device_discards, 0},
 	{"blk_mounted_device", test_mounted_device, 0},
