@@ -44,6 +44,8 @@ BENCH_MAINS := $(wildcard tests/bench/bench_*.c)
 BENCH := $(filter-out $(BENCH_MAINS),$(wildcard tests/bench/*.c))
 FUZZ_MAINS := $(wildcard tests/fuzz/fuzz_*.c)
 FUZZ := $(filter-out $(FUZZ_MAINS),$(wildcard tests/fuzz/*.c))
+TRACE_MAINS := tests/trace/policy_use.c
+TRACE := $(filter-out $(TRACE_MAINS),$(wildcard tests/trace/*.c))
 TEST_SUPPORT := $(wildcard tests/*.c)
 # Backends that can be told to die between any two stores: tests/steps/step.h.
 STEPS := $(wildcard tests/steps/*.c)
@@ -56,7 +58,7 @@ BACKENDS := $(sort $(foreach f,$(wildcard backends/*.c),hvisor-$(firstword $(sub
 PROGRAMS := $(BUILD)/hvisor-launch $(BUILD)/hvisor $(addprefix $(BUILD)/,$(BACKENDS))
 TESTS := $(call program,$(UNIT_TESTS) $(SIM_TESTS))
 HOSTILE := $(BUILD)/tests/sim/hostile/hvisor-blk
-TOOLS := $(call program,$(SIM_MAINS) $(BENCH_MAINS)) $(addprefix $(BUILD)/steps/,$(BACKENDS))
+TOOLS := $(call program,$(SIM_MAINS) $(BENCH_MAINS) $(TRACE_MAINS)) $(addprefix $(BUILD)/steps/,$(BACKENDS))
 
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -96,6 +98,8 @@ $(BUILD)/libsim.a: $(call object,$(SIM))
 	$(archive)
 $(BUILD)/libbench.a: $(call object,$(BENCH))
 	$(archive)
+$(BUILD)/libtrace.a: $(call object,$(TRACE))
+	$(archive)
 $(BUILD)/libfuzz.a: $(call object,$(FUZZ) $(wildcard tests/sim/sim.c tests/sim/sim_*.c))
 	$(archive)
 $(BUILD)/libbackends.a: $(call object,$(wildcard backends/*_*.c))
@@ -123,7 +127,7 @@ $(foreach b,$(BACKENDS),$(eval $(call backend_rule,$(b))))
 # The same block backend, but some of its devices do their worst: tests/sim/hostile/backend.c.
 $(HOSTILE): $(call object,$(wildcard backends/blk.c backends/blk_*.c) tests/sim/hostile/backend.c) \
 		$(BUILD)/libshared.a $(BUILD)/libcore.a
-	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(STATIC) -Wl,--wrap=backend_loop -o $@ $^ $(BACKEND_LIBS)
+	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(STATIC) -Wl,--wrap=backend_loop,--wrap=confine_self -o $@ $^ $(BACKEND_LIBS)
 
 steps_object = $(patsubst %.c,$(BUILD)/steps/%.o,$(1))
 $(BUILD)/steps/%.o: %.c
@@ -143,6 +147,7 @@ TEST_ARCHIVES := $(BUILD)/libtest.a
 # liburing 2.3 forgot io_uring_register_restrictions() in its shared library.
 unit_LIBS := $(LAUNCHER_LIBS) -l:liburing.a -lpthread
 sim_LIBS := $(LAUNCHER_LIBS) -lext2fs -lcom_err -lpthread
+trace_LIBS := $(LAUNCHER_LIBS)
 bench_LIBS := $(LAUNCHER_LIBS) -luring -lpthread
 define test_rule
 $(BUILD)/tests/$(1)/%: $(BUILD)/tests/$(1)/%.o $(2)
@@ -150,6 +155,8 @@ $(BUILD)/tests/$(1)/%: $(BUILD)/tests/$(1)/%.o $(2)
 endef
 $(eval $(call test_rule,unit,$(BUILD)/libtest.a $(BUILD)/liblauncher.a $(BUILD)/libshared.a $(BUILD)/libcore.a))
 $(eval $(call test_rule,sim,$(BUILD)/libsim.a $(BUILD)/libtest.a $(BUILD)/liblauncher.a $(BUILD)/libshared.a \
+	$(BUILD)/libcore.a))
+$(eval $(call test_rule,trace,$(BUILD)/libtrace.a $(BUILD)/libtest.a $(BUILD)/liblauncher.a $(BUILD)/libshared.a \
 	$(BUILD)/libcore.a))
 $(eval $(call test_rule,bench,$(BUILD)/libbench.a $(BUILD)/libsim.a $(BUILD)/libtest.a $(BUILD)/liblauncher.a \
 	$(BUILD)/libshared.a $(BUILD)/libcore.a))
@@ -176,7 +183,7 @@ test:
 	@./tests/install-packages build test cross vm
 	@$(MAKE) --no-print-directory tests
 	@./tests/vm/build
-	@./tests/run $(if $(ONLY),--only $(ONLY)) $(TESTS) tests/vm/test
+	@./tests/run $(if $(ONLY),--only $(ONLY),--policy-use $(BUILD)/policy-use) $(TESTS) tests/vm/test
 
 # Hours, and none of it needed for "make test".
 test-steps:

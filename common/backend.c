@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "common/backend_loop.h"
@@ -205,11 +206,21 @@ static void tell_ready(struct backend *b)
 	close(BACKEND_FD_READY);
 }
 
+/* A process executed by descriptor has that for its name, before Linux 6.14. */
+static void take_name(const char *program)
+{
+	const char *slash = strrchr(program, '/');
+
+	prctl(PR_SET_NAME, slash ? slash + 1 : program);
+}
+
 int backend_main(struct backend *b, int argc, char **argv)
 {
 	struct backend_args args;
 	int code, err;
 
+	if (argc > 0)
+		take_name(argv[0]);
 	err = backend_loop_signals();
 	if (err) {
 		log_error("setting up signals: %s", strerror(-err));

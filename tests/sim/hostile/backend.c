@@ -2,7 +2,7 @@
 /*
  * A backend that somebody has taken over. It is hvisor-blk until it serves, in its whole sandbox; from there on a
  * device named "hostile-" and a way in the table below does its worst, and every other one serves as usual. Linked with
- * --wrap=backend_loop.
+ * --wrap=backend_loop and --wrap=confine_self.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -10,16 +10,20 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "common/backend.h"
 #include "common/backend_loop.h"
+#include "common/confine.h"
 
 #define PREFIX "hostile-"
 
 int __real_backend_loop(struct backend *b);
 int __wrap_backend_loop(struct backend *b);
+int __real_confine_self(int policy_fd);
+int __wrap_confine_self(int policy_fd);
 
 static void call_write(uint64_t value)
 {
@@ -163,4 +167,11 @@ int __wrap_backend_loop(struct backend *b)
 	}
 	log_error("%s is no way to be hostile, or it came to an end", b->name);
 	return BACKEND_EXIT_CONFIG;
+}
+
+/* What it does is no use that hvisor-blk has for its policy: tests/trace/policy_use.c goes by the name. */
+int __wrap_confine_self(int policy_fd)
+{
+	prctl(PR_SET_NAME, "hostile");
+	return __real_confine_self(policy_fd);
 }
