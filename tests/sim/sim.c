@@ -12,6 +12,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#define SIM_GUARD_BYTE 0xc5
+
 uint64_t sim_now_ns(void)
 {
 	struct timespec ts;
@@ -191,8 +193,8 @@ static void sim_release(struct sim *sim)
 		close(sim->epoll_fd);
 	if (sim->event_fd >= 0)
 		close(sim->event_fd);
-	if (sim->page)
-		munmap(sim->page, sizeof(*sim->page));
+	if (sim->guarded)
+		sim_unmap_guarded(sim->guarded, sizeof(*sim->page));
 }
 
 static void sim_init_locks(struct sim *sim)
@@ -211,7 +213,6 @@ static void sim_init_locks(struct sim *sim)
 
 int sim_start(struct sim *sim, const char *path)
 {
-	void *page;
 	int error;
 
 	if (sim->quiesce_ms == 0)
@@ -222,8 +223,8 @@ int sim_start(struct sim *sim, const char *path)
 	sim->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	sim_init_locks(sim);
 
-	page = mmap(NULL, sizeof(*sim->page), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	sim->page = page == MAP_FAILED ? NULL : page;
+	sim->guarded = sim_map_guarded(-1, sizeof(*sim->page));
+	sim->page = sim->guarded ? (struct bridge_page *)(void *)(sim->guarded + SIM_GUARD) : NULL;
 	sim->irq = calloc(HVISOR_ZONES_MAX * SIM_IRQS, sizeof(*sim->irq));
 	sim->maps = calloc(SIM_MAPS_MAX, sizeof(struct sim_map *));
 	error = -ENOMEM;
@@ -256,6 +257,53 @@ void sim_stop(struct sim *sim)
 	sim_wake_server(sim);
 	pthread_join(sim->server, NULL);
 	sim_release(sim);
+}
+
+static bool sim_guard_intact(const uint8_t *guard)
+{
+	uint32_t i;
+
+	for (i = 0; i < SIM_GUARD && guard[i] == SIM_GUARD_BYTE; i++)
+		;
+	return i == SIM_GUARD;
+}
+
+const char *sim_guards_broken(struct sim *sim)
+{
+	const struct sim_device *device;
+	const char *broken = NULL;
+
+	pthread_mutex_lock(&sim->lock);
+	for (device = sim->devices; device; device = device->next) {
+		if (!sim_guard_intact(device->guarded) ||
+		    !sim_guard_intact(device->guarded + SIM_GUARD + device->region_size))
+			broken = device->add.name;
+	}
+	if (!sim_guard_intact(sim->guarded) || !sim_guard_intact(sim->guarded + SIM_GUARD + sizeof(*sim->page)))
+		broken = "bridge";
+	pthread_mutex_unlock(&sim->lock);
+	return broken;
+}
+
+uint8_t *sim_map_guarded(int fd, uint32_t size)
+{
+	uint8_t *at = mmap(NULL, size + 2 * SIM_GUARD, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (at == MAP_FAILED)
+		return NULL;
+	if (fd >= 0 &&
+	    mmap(at + SIM_GUARD, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED) {
+		sim_unmap_guarded(at, size);
+		return NULL;
+	}
+	memset(at, SIM_GUARD_BYTE, SIM_GUARD);
+	memset(at + SIM_GUARD + size, SIM_GUARD_BYTE, SIM_GUARD);
+	return at;
+}
+
+void sim_unmap_guarded(uint8_t *guarded, uint32_t size)
+{
+	munmap(guarded, size + 2 * SIM_GUARD);
 }
 
 static bool sim_overlap(uint64_t a, uint64_t a_size, uint64_t b, uint64_t b_size)

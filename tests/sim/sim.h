@@ -31,6 +31,7 @@
 #define SIM_IRQS 1024u
 #define SIM_EVENTS 64u
 #define SIM_QUIESCE_MS 2000u
+#define SIM_GUARD 4096u /* bytes before and behind what the register model and the drain write to */
 #define SIM_MAPS_MAX 4096u /* how often devices can be made or taken away in the life of a simulator */
 
 struct sim;
@@ -82,6 +83,7 @@ struct sim_device {
 	struct hvisor_device_add add;
 	int region_fd;
 	uint32_t region_size;
+	uint8_t *guarded; /* where the region is mapped, with SIM_GUARD bytes before and behind it */
 	struct sim_source attachment; /* read end of the pipe */
 	struct sim_source call;
 	int kick_fd;
@@ -115,6 +117,7 @@ struct sim {
 	uint32_t quiesce_ms; /* how long a backend may take to become quiet */
 	struct sim_range root_ram; /* memory of root that no zone may have; size 0: none */
 
+	uint8_t *guarded; /* page, with SIM_GUARD bytes before and behind it */
 	struct bridge_page *page;
 	struct bridge bridge;
 	struct sim_irq *irq; /* [zone][irq] */
@@ -202,6 +205,12 @@ uint32_t sim_irq_count(const struct sim *sim, uint32_t zone, uint32_t irq);
  * threads may wait for the same interrupt; all are woken.
  */
 uint32_t sim_irq_wait(struct sim *sim, uint32_t zone, uint32_t irq, uint32_t seen, int timeout_ms);
+
+/*
+ * Is what lies before and behind each queue region and the bridge page as it was made? NULL, or the name of the device,
+ * or "bridge".
+ */
+const char *sim_guards_broken(struct sim *sim);
 
 /* The zone's memory as its CPUs see it; NULL if there is no such zone. Valid until sim_stop(). */
 const struct gmem *sim_zone_memory(const struct sim *sim, uint32_t zone);

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 struct sim_device *sim_device_find(struct sim *sim, uint32_t id)
@@ -222,16 +221,17 @@ static int sim_device_init(struct sim_device *device)
 	const struct region_shape shape = {add->device_id, add->nqueues, add->queue_size_max, add->config_len,
 					   add->features};
 	uint32_t size = region_size(&shape);
-	void *region;
+	struct queue_region *region;
 
 	device->region_fd = sim_memfd("queue-region", size);
 	if (device->region_fd < 0)
 		return device->region_fd;
-	region = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, device->region_fd, 0);
-	if (region == MAP_FAILED) {
+	device->guarded = sim_map_guarded(device->region_fd, size);
+	if (!device->guarded) {
 		close(device->region_fd);
 		return -ENOMEM;
 	}
+	region = (struct queue_region *)(void *)(device->guarded + SIM_GUARD);
 	device->region_size = size;
 	region_init(region, &shape, add->config);
 	vmmio_init(&device->vmmio, region, &shape, add->config, add->config_writable);
@@ -295,7 +295,7 @@ void sim_device_free(struct sim_device *device)
 {
 	if (device->attachment.fd >= 0)
 		sim_device_detach(device);
-	munmap(device->vmmio.region, device->region_size);
+	sim_unmap_guarded(device->guarded, device->region_size);
 	close(device->region_fd);
 	pthread_mutex_destroy(&device->lock);
 	free(device);

@@ -13,6 +13,12 @@ void sim_unwatch(struct sim *sim, struct sim_source *source); /* and closes it *
 void sim_wake_server(struct sim *sim); /* any context */
 void sim_event(struct sim *sim, uint32_t type, uint32_t id);
 int sim_memfd(const char *name, uint64_t size); /* of a fixed size, zero: descriptor or -errno; any context */
+/*
+ * Maps size bytes (whole pages) of fd, or new ones (-1), with guards around them: NULL, or where the first guard
+ * begins.
+ */
+uint8_t *sim_map_guarded(int fd, uint32_t size);
+void sim_unmap_guarded(uint8_t *guarded, uint32_t size);
 int sim_zone_set(struct sim *sim, const struct hvisor_zone_set *set);
 void sim_zone_offsets(const struct sim_zone *zone, __u64 *offset); /* of the declared memory in memory_fd */
 
