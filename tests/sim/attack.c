@@ -21,16 +21,16 @@
 
 /* The control queues are where they are with one pair and with the ports of multiport. */
 const struct attack_queue attack_queues[] = {
-	{"blk-in", VIRTIO_ID_BLOCK, 0, true, sizeof(struct virtio_blk_outhdr), VIRTIO_BLK_T_IN, true, 0},
-	{"blk-out", VIRTIO_ID_BLOCK, 0, false, sizeof(struct virtio_blk_outhdr), VIRTIO_BLK_T_OUT, true, 0},
-	{"net-receive", VIRTIO_ID_NET, 0, true, 0, 0, false, NET_WITHOUT},
-	{"net-send", VIRTIO_ID_NET, 1, false, sizeof(struct virtio_net_hdr_v1), 0, false, NET_WITHOUT},
+	{"blk-in", VIRTIO_ID_BLOCK, 0, true, sizeof(struct virtio_blk_outhdr), VIRTIO_BLK_T_IN, true, false, 0},
+	{"blk-out", VIRTIO_ID_BLOCK, 0, false, sizeof(struct virtio_blk_outhdr), VIRTIO_BLK_T_OUT, true, false, 0},
+	{"net-receive", VIRTIO_ID_NET, 0, true, 0, 0, false, true, NET_WITHOUT},
+	{"net-send", VIRTIO_ID_NET, 1, false, sizeof(struct virtio_net_hdr_v1), 0, false, false, NET_WITHOUT},
 	/* VIRTIO_NET_CTRL_RX, of which the payload is the byte. */
-	{"net-control", VIRTIO_ID_NET, 2, false, sizeof(struct virtio_net_ctrl_hdr), 0, true, NET_WITHOUT},
-	{"console-receive", VIRTIO_ID_CONSOLE, 0, true, 0, 0, false, CONSOLE_WITHOUT},
-	{"console-send", VIRTIO_ID_CONSOLE, 1, false, 0, 0, false, CONSOLE_WITHOUT},
-	{"console-control", VIRTIO_ID_CONSOLE, 3, false, 0, 0, false, 0},
-	{"rng", VIRTIO_ID_RNG, 0, true, 0, 0, false, 0},
+	{"net-control", VIRTIO_ID_NET, 2, false, sizeof(struct virtio_net_ctrl_hdr), 0, true, false, NET_WITHOUT},
+	{"console-receive", VIRTIO_ID_CONSOLE, 0, true, 0, 0, false, true, CONSOLE_WITHOUT},
+	{"console-send", VIRTIO_ID_CONSOLE, 1, false, 0, 0, false, false, CONSOLE_WITHOUT},
+	{"console-control", VIRTIO_ID_CONSOLE, 3, false, 0, 0, false, false, 0},
+	{"rng", VIRTIO_ID_RNG, 0, true, 0, 0, false, false, 0},
 	{0},
 };
 
@@ -268,7 +268,8 @@ enum attack_outcome attack_await_ms(struct attack *attack, int ms)
 		outcome = look(attack);
 		if (outcome != ATTACK_SILENT || attack_now_ns() > end)
 			return outcome;
-		attack->guest->feed(attack->guest->arg);
+		if (attack->guest->feed)
+			attack->guest->feed(attack->guest->arg);
 		nanosleep(&nap, NULL);
 	}
 }
@@ -341,7 +342,8 @@ const char *attack_serves(const struct attack_guest *guest, const struct attack_
 
 bool attack_fits(const struct attack_guest *guest, const struct attack_queue *queue, const struct attack_entry *entry)
 {
-	return (!entry->queue || strcmp(entry->queue, queue->name) == 0) && (guest->edge || !entry->edge);
+	return (!entry->queue || strcmp(entry->queue, queue->name) == 0) && (guest->edge || !entry->edge) &&
+	       (guest->feed || !queue->fed);
 }
 
 enum attack_outcome attack_run(const struct attack_guest *guest, const struct attack_queue *queue,

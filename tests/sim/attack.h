@@ -30,8 +30,9 @@ struct attack_guest {
 	void (*write)(void *arg, uint32_t cpu, uint32_t offset, uint32_t size, uint64_t value);
 	/* Does the part of the device's other end: sends something to the guest, takes what came. Called while waiting.
 	 */
-	void (*feed)(void *arg);
+	void (*feed)(void *arg); /* NULL: it does nothing, and queues that only move by it are not attacked */
 	bool unaligned; /* accesses at any offset are possible */
+	bool quick; /* sweeps write one value to each place, not all */
 	bool edge; /* the area is the end of its region */
 	uint64_t window; /* its guest physical address */
 	uint64_t area_gpa; /* ATTACK_AREA bytes */
@@ -62,6 +63,7 @@ struct attack_queue {
 	uint32_t front; /* bytes of a header before the payload */
 	uint32_t type; /* in the first word of the header */
 	bool status; /* a byte behind it, not 0 for an error */
+	bool fed; /* nothing is done there unless the other end sends */
 	uint64_t without; /* features that are not to be negotiated */
 };
 

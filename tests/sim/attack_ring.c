@@ -204,10 +204,13 @@ static enum attack_outcome moved_out(struct attack *attack)
 	return attack_await(attack);
 }
 
+/* Of a queue in use: one that is taken up is looked at more closely. */
 static enum attack_outcome idx_jump(struct attack *attack, uint16_t by)
 {
 	attack_start(attack);
-	core_store_release(&attack->avail->idx, htole16(by));
+	if (attack_honest(attack) != ATTACK_DONE)
+		return ATTACK_ERROR;
+	core_store_release(&attack->avail->idx, htole16((uint16_t)(attack->avail_idx + by)));
 	attack_notify(attack);
 	return attack_await(attack);
 }
