@@ -13,52 +13,53 @@
 #define CHAIN_MAX 256u /* VIRTQ_IOV_MAX */
 #define TABLE_MAX 1024u
 
-static const struct attack_region *region_of(const struct attack *attack, uint32_t n)
+/* The first region, or the last. */
+static const struct attack_region *region_of(const struct attack *attack, bool last)
 {
-	return &attack->guest->region[n < attack->guest->nregions ? n : attack->guest->nregions - 1];
+	return &attack->guest->region[last && attack->guest->nregions > 1 ? 1 : 0];
 }
 
-static uint64_t region_end(const struct attack *attack, uint32_t n)
+static uint64_t region_end(const struct attack *attack, bool last)
 {
-	return region_of(attack, n)->gpa + region_of(attack, n)->size;
+	return region_of(attack, last)->gpa + region_of(attack, last)->size;
 }
 
 /* Buffers that are not the guest's */
 
 static enum attack_outcome below_memory(struct attack *attack)
 {
-	return attack_with_payload(attack, region_of(attack, 0)->gpa - 4096, 4096);
+	return attack_with_payload(attack, region_of(attack, false)->gpa - 4096, 4096);
 }
 
 static enum attack_outcome above_memory(struct attack *attack)
 {
-	return attack_with_payload(attack, region_end(attack, ATTACK_REGIONS_MAX), 4096);
+	return attack_with_payload(attack, region_end(attack, true), 4096);
 }
 
 static enum attack_outcome into_memory(struct attack *attack)
 {
-	return attack_with_payload(attack, region_of(attack, 0)->gpa - 512, 1024);
+	return attack_with_payload(attack, region_of(attack, false)->gpa - 512, 1024);
 }
 
 static enum attack_outcome out_of_memory(struct attack *attack)
 {
-	return attack_with_payload(attack, region_end(attack, ATTACK_REGIONS_MAX) - 512, 1024);
+	return attack_with_payload(attack, region_end(attack, true) - 512, 1024);
 }
 
 static enum attack_outcome out_of_region(struct attack *attack)
 {
-	return attack_with_payload(attack, region_end(attack, 0) - 512, 1024);
+	return attack_with_payload(attack, region_end(attack, false) - 512, 1024);
 }
 
 static enum attack_outcome over_the_hole(struct attack *attack)
 {
-	return attack_with_payload(attack, region_end(attack, 0) - 512,
-				   (uint32_t)(region_of(attack, 1)->gpa - region_end(attack, 0) + 1024));
+	return attack_with_payload(attack, region_end(attack, false) - 512,
+				   (uint32_t)(region_of(attack, true)->gpa - region_end(attack, false) + 1024));
 }
 
 static enum attack_outcome one_byte_over(struct attack *attack)
 {
-	return attack_with_payload(attack, region_end(attack, 0) - 511, 512);
+	return attack_with_payload(attack, region_end(attack, false) - 511, 512);
 }
 
 static enum attack_outcome wraps(struct attack *attack)
@@ -68,7 +69,7 @@ static enum attack_outcome wraps(struct attack *attack)
 
 static enum attack_outcome wraps_into_memory(struct attack *attack)
 {
-	return attack_with_payload(attack, region_of(attack, 0)->gpa - 0xffffff00u, 0xffffffffu);
+	return attack_with_payload(attack, region_of(attack, false)->gpa - 0xffffff00u, 0xffffffffu);
 }
 
 static enum attack_outcome high_bits(struct attack *attack)
@@ -102,7 +103,7 @@ static enum attack_outcome good_then_bad(struct attack *attack)
 	desc = attack_payload(attack, attack->desc, 0);
 	/* A second payload after the first, then the end of the chain as it was. */
 	attack->desc[n] = *desc;
-	attack->desc[n].addr = htole64(region_end(attack, ATTACK_REGIONS_MAX));
+	attack->desc[n].addr = htole64(region_end(attack, true));
 	desc->flags |= htole16(VRING_DESC_F_NEXT);
 	desc->next = htole16((uint16_t)n);
 	return attack_try(attack);
@@ -278,12 +279,12 @@ static enum attack_outcome indirect_at(struct attack *attack, uint64_t gpa)
 
 static enum attack_outcome indirect_above_memory(struct attack *attack)
 {
-	return indirect_at(attack, region_end(attack, ATTACK_REGIONS_MAX));
+	return indirect_at(attack, region_end(attack, true));
 }
 
 static enum attack_outcome indirect_out_of_region(struct attack *attack)
 {
-	return indirect_at(attack, region_end(attack, 0) - 32);
+	return indirect_at(attack, region_end(attack, false) - 32);
 }
 
 static enum attack_outcome indirect_wraps(struct attack *attack)
@@ -351,6 +352,9 @@ static enum attack_outcome huge_chain(struct attack *attack)
 
 /* What changes after it was read */
 
+#define FLIP_LEN 512u
+#define FLIP_BAD_LEN 8192u
+
 struct flips {
 	struct vring_desc *desc;
 	uint64_t good;
@@ -369,7 +373,7 @@ static void *flip(void *arg)
 
 	for (i = 0; !__atomic_load_n(&flips->stop, __ATOMIC_RELAXED); i++) {
 		desc->addr = htole64(i & 1 ? flips->bad : flips->good);
-		desc->len = i & 2 ? htole32(0xfffff000u) : len;
+		desc->len = i & 2 ? htole32(FLIP_BAD_LEN) : len;
 		desc->flags = i & 8 ? htole16((uint16_t)(le16toh(flags) ^ VRING_DESC_F_WRITE)) : flags;
 		if (i & 16)
 			desc->flags = htole16(VRING_DESC_F_INDIRECT);
@@ -380,22 +384,23 @@ static void *flip(void *arg)
 	return NULL;
 }
 
-/* The device is set up again whenever it has had enough. True if it was both taken in and not, at least once. */
+/* Which chain is taken by how it was, and which not, is chance. The device is set up again whenever it has had enough.
+ */
 static enum attack_outcome flipped(struct attack *attack, bool indirect)
 {
 	uint64_t end = attack_now_ns() + FLIP_NS;
-	struct flips flips = {.good = attack_gpa(attack, ATTACK_DATA),
-			      .bad = region_end(attack, ATTACK_REGIONS_MAX) - 256};
+	/* What is longer than it should be ends behind the area, which may be the end of memory. */
+	struct flips flips = {.good = attack_gpa(attack, ATTACK_AREA - FLIP_LEN),
+			      .bad = region_end(attack, false) - FLIP_LEN / 2};
 	enum attack_outcome outcome = ATTACK_RESET;
 	struct vring_desc *table;
 	pthread_t thread;
 
-	attack_start(attack);
-	table = indirect ? table_of(attack) : attack->desc;
 	do {
 		flips.stop = false;
 		attack_start(attack);
-		attack_chain(attack, table, 0, flips.good, 512);
+		table = indirect ? table_of(attack) : attack->desc;
+		attack_chain(attack, table, 0, flips.good, FLIP_LEN);
 		if (indirect)
 			attack_indirect(attack, 0, 3 * 16);
 		flips.desc = attack_payload(attack, table, 0);

@@ -216,13 +216,20 @@ static enum attack_outcome narrow_reset(struct attack *attack)
 	return has_status(attack, VMMIO_S_DRIVER_OK) ? attack_honest(attack) : ATTACK_TAKEN;
 }
 
-/* Behind the configuration there is nothing to be read, even by an access that begins in it. */
+/*
+ * Behind the configuration there is nothing to be read, even by an access that begins in it; and its first fields are
+ * nobody's to write: capacity, address, size.
+ */
 static enum attack_outcome config_sweep(struct attack *attack)
 {
+	uint64_t before;
 	uint32_t offset;
 
 	attack_start(attack);
+	before = read_any(attack, VMMIO_CONFIG, 8);
 	sweep(attack, VMMIO_CONFIG);
+	if (read_any(attack, VMMIO_CONFIG, 8) != before)
+		return ATTACK_TAKEN;
 	/* No device here has so much. */
 	for (offset = VMMIO_CONFIG + CONFIG_BYTES / 2; offset < ATTACK_WINDOW; offset++) {
 		if (read_any(attack, offset, 1) != 0)
