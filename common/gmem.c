@@ -40,6 +40,7 @@ static int span_map(struct gmem *mem, int fd, const struct gmem_region *region, 
 	struct gmem_span *span = &mem->span[mem->nspans];
 	uint64_t size = region[0].size;
 	uint32_t count = 1;
+	uint8_t *reserved;
 	uint8_t *base;
 	uint64_t at;
 	uint32_t i;
@@ -47,14 +48,15 @@ static int span_map(struct gmem *mem, int fd, const struct gmem_region *region, 
 
 	while (count < n && region[count].gpa == region[0].gpa + size)
 		size += region[count++].size;
-	base = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (base == MAP_FAILED)
+	reserved = mmap(NULL, size + 2 * GMEM_GUARD, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (reserved == MAP_FAILED)
 		return -errno;
+	base = reserved + GMEM_GUARD;
 	for (i = 0, at = 0; i < count; at += region[i++].size) {
 		if (mmap(base + at, region[i].size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd,
 			 (off_t)region[i].offset) == MAP_FAILED) {
 			err = -errno;
-			munmap(base, size);
+			munmap(reserved, size + 2 * GMEM_GUARD);
 			return err;
 		}
 	}
@@ -87,7 +89,7 @@ void gmem_unmap(struct gmem *mem)
 	uint32_t i;
 
 	for (i = 0; i < mem->nspans; i++)
-		munmap(mem->span[i].base, mem->span[i].size);
+		munmap(mem->span[i].base - GMEM_GUARD, mem->span[i].size + 2 * GMEM_GUARD);
 	memset(mem, 0, sizeof(*mem));
 }
 

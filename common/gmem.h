@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A zone's memory as a backend sees it. Regions whose guest addresses adjoin are mapped so that they adjoin here too,
- * so a buffer that crosses from one into the next is one range.
+ * so a buffer that crosses from one into the next is one range. Before and behind what is mapped in one piece lies
+ * address space that nothing can be mapped to by chance: whoever runs off the end dies there, and touches nothing else.
  */
 #ifndef HVISOR_GMEM_H
 #define HVISOR_GMEM_H
@@ -10,6 +11,7 @@
 #include <stdint.h>
 
 #define GMEM_REGIONS_MAX 16
+#define GMEM_GUARD 65536u /* bytes on each side; whole pages of any size */
 
 struct gmem_region {
 	uint64_t gpa; /* guest physical address, page aligned */

@@ -2,9 +2,11 @@
 #include "common/gmem.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/test.h"
@@ -236,6 +238,47 @@ static void test_failed_map_leaves_nothing(void)
 	check_refused(region, 3, -ENOMEM);
 }
 
+/* A process that writes there: the signal that ends it, 0 if it lives. */
+static int signal_of_write(uint8_t *at)
+{
+	int status;
+	pid_t pid = fork();
+
+	CHECK(pid >= 0);
+	if (pid == 0) {
+		*(volatile uint8_t *)at = 1;
+		_exit(0);
+	}
+	CHECK_INT(waitpid(pid, &status, 0), pid);
+	return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+}
+
+/* Also where one span might have come to lie right behind another. */
+static void test_guards(void)
+{
+	const struct gmem_region region[] = {
+		{.gpa = 0x10000000, .size = 2 * PAGE, .offset = 0},
+		{.gpa = 0x20000000, .size = 3 * PAGE, .offset = 2 * PAGE},
+		{.gpa = 0x30000000, .size = PAGE, .offset = 5 * PAGE},
+	};
+	struct gmem mem;
+	uint8_t *base;
+	uint32_t i;
+
+	CHECK_INT(gmem_map(&mem, make_file(6), region, 3), 0);
+	CHECK_INT(mem.nspans, 3);
+	for (i = 0; i < 3; i++) {
+		base = gmem_at(&mem, region[i].gpa, region[i].size);
+		CHECK_INT(signal_of_write(base), 0);
+		CHECK_INT(signal_of_write(base + region[i].size - 1), 0);
+		CHECK_INT(signal_of_write(base - 1), SIGSEGV);
+		CHECK_INT(signal_of_write(base - GMEM_GUARD), SIGSEGV);
+		CHECK_INT(signal_of_write(base + region[i].size), SIGSEGV);
+		CHECK_INT(signal_of_write(base + region[i].size + GMEM_GUARD - 1), SIGSEGV);
+	}
+	gmem_unmap(&mem);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct test tests[] = {
@@ -245,6 +288,7 @@ int main(int argc, char **argv)
 		{"gmem_random_maps", test_random_maps, 0},
 		{"gmem_impossible_regions_are_refused", test_impossible_regions_are_refused, 0},
 		{"gmem_failed_map_leaves_nothing", test_failed_map_leaves_nothing, 0},
+		{"gmem_guards", test_guards, 0},
 	};
 
 	return test_main(argc, argv, tests, sizeof(tests) / sizeof(tests[0]));
