@@ -32,7 +32,8 @@
 #define PAGE 4096u
 #define MIB (1u << 20)
 #define SECRET "\xd1\x5c\x0e\x7a\x93\xe4\x2b\xf8"
-#define SECRET_LEN 8u
+#define EDGE "\x81\x42\x33\x84\x65\xa6\xe7\xc8"
+#define WORD 8u /* bytes of each */
 
 /* The attacker's memory: two regions of the board's one, with what is not his before, between and behind. */
 #define BOARD_MIB 7u
@@ -114,7 +115,7 @@ static void attack_device_write(void *arg, uint32_t cpu, uint32_t offset, uint32
 
 static bool has_secret(const void *bytes, size_t len)
 {
-	return memmem(bytes, len, SECRET, SECRET_LEN) != NULL;
+	return memmem(bytes, len, SECRET, WORD) || memmem(bytes, len, EDGE, WORD);
 }
 
 static void take_all(struct attacks *a, int fd)
@@ -187,7 +188,7 @@ static const struct attack_region watched[] = {
 
 static uint8_t watched_byte(uint32_t i, uint64_t n)
 {
-	return i < SECRETS ? (uint8_t)SECRET[n % SECRET_LEN] : (uint8_t)(0x80 + i * 7 + n % 5);
+	return (uint8_t)(i < SECRETS ? SECRET[n % WORD] : EDGE[n % WORD]);
 }
 
 static void watched_fill(struct attacks *a)
@@ -355,8 +356,8 @@ static void finish(struct attacks *a)
 
 	bystander_finish(&a->beside[0]);
 	bystander_finish(&a->beside[1]);
-	if (has_secret(board(a) + (FIRST - RIG_RAM), FIRST_SIZE) ||
-	    has_secret(board(a) + (SECOND - RIG_RAM), SECOND_SIZE))
+	if (has_secret(board(a) + (FIRST + PAGE - RIG_RAM), FIRST_SIZE - 2 * PAGE) ||
+	    has_secret(board(a) + (SECOND + PAGE - RIG_RAM), SECOND_SIZE - PAGE))
 		TEST_FAIL("the secret is in the attacker's memory");
 	/* No backend has died of it, not even that of the device under attack. */
 	for (i = 0; i < DEVICES; i++) {
