@@ -7,6 +7,7 @@
 #include <linux/virtio_ids.h>
 #include <linux/virtio_net.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -14,6 +15,7 @@
 #include "common/vmmio.h"
 
 #define STATUS_NONE 0xee /* no status of any device */
+#define SLOW_NS 1000000000u
 #define LOOKS 64u /* at the used ring for each at the registers */
 
 #define NET_WITHOUT (1ull << VIRTIO_NET_F_MQ)
@@ -38,7 +40,7 @@ const struct attack_entry *const attack_lists[] = {
 	attack_chain_list, attack_ring_list, attack_register_list, attack_type_list, NULL,
 };
 
-const char *attack_outcome_name(enum attack_outcome outcome)
+static const char *outcome_name(enum attack_outcome outcome)
 {
 	switch (outcome) {
 	case ATTACK_RESET:
@@ -317,39 +319,70 @@ enum attack_outcome attack_honest(struct attack *attack)
 	return attack_try(attack);
 }
 
-static struct attack attack_make(const struct attack_guest *guest, const struct attack_queue *queue)
+/* An honest driver: resets the device, and has a request of the queue's kind done. Returns NULL, or what went wrong. */
+static const char *serves(struct attack *attack)
 {
-	return (struct attack){.guest = guest, .queue = queue, .random = 0x9e3779b97f4a7c15u};
-}
-
-const char *attack_serves(const struct attack_guest *guest, const struct attack_queue *queue)
-{
-	struct attack attack = attack_make(guest, queue);
-
-	attack_write(&attack, VMMIO_STATUS, 0);
-	if (attack_read(&attack, VMMIO_STATUS) != 0)
+	attack_write(attack, VMMIO_STATUS, 0);
+	if (attack_read(attack, VMMIO_STATUS) != 0)
 		return "its status is not 0 after a reset";
-	attack_start(&attack);
-	if (attack_needs_reset(&attack))
+	attack_start(attack);
+	if (attack_needs_reset(attack))
 		return "it needs a reset after one";
-	if (attack_honest(&attack) != ATTACK_DONE)
+	if (attack_honest(attack) != ATTACK_DONE)
 		return "a good request is not done";
-	if (queue->device_writes && attack.used->ring[0].len == 0)
+	if (attack->queue->device_writes && attack->used->ring[0].len == 0)
 		return "a good request brought nothing";
-	attack_write(&attack, VMMIO_STATUS, 0);
+	attack_write(attack, VMMIO_STATUS, 0);
 	return NULL;
 }
 
-bool attack_fits(const struct attack_guest *guest, const struct attack_queue *queue, const struct attack_entry *entry)
+/* Is the attack one on that queue, and possible for the guest? */
+static bool fits(const struct attack_guest *guest, const struct attack_queue *queue, const struct attack_entry *entry)
 {
 	return (!entry->queue || strcmp(entry->queue, queue->name) == 0) && (guest->edge || !entry->edge) &&
 	       (guest->feed || !queue->fed);
 }
 
-enum attack_outcome attack_run(const struct attack_guest *guest, const struct attack_queue *queue,
-			       const struct attack_entry *entry)
+/* False: something was touched. */
+static bool attack_once(const struct attack_guest *guest, const struct attack_queue *queue,
+			const struct attack_entry *entry, struct attack_count *count)
 {
-	struct attack attack = attack_make(guest, queue);
+	struct attack attack = {.guest = guest, .queue = queue, .random = 0x9e3779b97f4a7c15u};
+	uint64_t begin_ns = attack_now_ns();
+	enum attack_outcome outcome = entry->run(&attack);
+	const char *wrong;
+	const char *touched;
 
-	return entry->run(&attack);
+	attack.queue = queue;
+	wrong = serves(&attack);
+	touched = guest->trespass(guest->arg);
+	count->made++;
+	if (attack_now_ns() - begin_ns > SLOW_NS)
+		printf("# %s on %s took %llu ms\n", entry->name, queue->name,
+		       (unsigned long long)(attack_now_ns() - begin_ns) / 1000000);
+	if ((outcome & entry->allowed) && !wrong && !touched)
+		return true;
+	count->wrong++;
+	printf("# %s on %s: %s%s%s%s%s\n", entry->name, queue->name, outcome_name(outcome),
+	       wrong ? "; afterwards " : "", wrong ? wrong : "", touched ? "; " : "", touched ? touched : "");
+	return !touched;
+}
+
+struct attack_count attack_all(const struct attack_guest *guest)
+{
+	uint32_t device_id = (uint32_t)guest->read(guest->arg, 0, VMMIO_DEVICE_ID, 4);
+	struct attack_count count = {0};
+	const struct attack_queue *queue;
+	const struct attack_entry *entry;
+	uint32_t i;
+
+	for (queue = attack_queues; queue->name; queue++) {
+		for (i = 0; queue->device_id == device_id && attack_lists[i]; i++) {
+			for (entry = attack_lists[i]; entry->name; entry++) {
+				if (fits(guest, queue, entry) && !attack_once(guest, queue, entry, &count))
+					return count;
+			}
+		}
+	}
+	return count;
 }

@@ -39,6 +39,8 @@ struct attack_guest {
 	uint8_t *area;
 	uint32_t nregions; /* of the guest's memory, all of it */
 	struct attack_region region[ATTACK_REGIONS_MAX];
+	/* What has been touched or read that must not be; NULL: nothing. */
+	const char *(*trespass)(void *arg);
 	uint32_t accesses; /* how long a storm is */
 	int timeout_ms; /* for an outcome */
 };
@@ -102,20 +104,17 @@ extern const struct attack_entry attack_ring_list[];
 extern const struct attack_entry attack_register_list[];
 extern const struct attack_entry attack_type_list[];
 
-/* Is the attack one on that queue, and possible for the guest? */
-bool attack_fits(const struct attack_guest *guest, const struct attack_queue *queue, const struct attack_entry *entry);
-
-/* Runs it. Returns what became of it. */
-enum attack_outcome attack_run(const struct attack_guest *guest, const struct attack_queue *queue,
-			       const struct attack_entry *entry);
-
 /*
- * An honest driver: resets the device, and has a request of the queue's kind done. Returns NULL, or what went wrong.
+ * Makes all attacks that fit on all queues of the device. After each an honest driver must be served, and nothing
+ * touched that is not the guest's: after that no more are made. Prints those that did not come to what they may, or
+ * took long.
  */
-const char *attack_serves(const struct attack_guest *guest, const struct attack_queue *queue);
+struct attack_count {
+	uint32_t made;
+	uint32_t wrong;
+};
 
-/* The word for an outcome. */
-const char *attack_outcome_name(enum attack_outcome outcome);
+struct attack_count attack_all(const struct attack_guest *guest);
 
 /* What attacks are made of. */
 
