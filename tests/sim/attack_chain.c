@@ -7,7 +7,7 @@
 
 #include "tests/sim/attack.h"
 
-#define FLIP_NS 60000000u
+#define FLIP_NS 100000000u
 #define HUGE_MS 100 /* that a huge request is given before the next attack's reset comes */
 #define HUGE_ENTRIES 200u
 #define CHAIN_MAX 256u /* VIRTQ_IOV_MAX */
@@ -362,7 +362,15 @@ struct flips {
 	bool stop;
 };
 
-/* Each field between what is right and what is not, at different paces. */
+static void flip_pause(uint32_t turns)
+{
+	volatile uint32_t i;
+
+	for (i = 0; i < turns; i++)
+		;
+}
+
+/* One field after the other is made bad, and good again, for times of several lengths. */
 static void *flip(void *arg)
 {
 	struct flips *flips = arg;
@@ -372,14 +380,22 @@ static void *flip(void *arg)
 	uint32_t i;
 
 	for (i = 0; !__atomic_load_n(&flips->stop, __ATOMIC_RELAXED); i++) {
-		desc->addr = htole64(i & 1 ? flips->bad : flips->good);
-		desc->len = i & 2 ? htole32(FLIP_BAD_LEN) : len;
-		desc->flags = i & 8 ? htole16((uint16_t)(le16toh(flags) ^ VRING_DESC_F_WRITE)) : flags;
-		if (i & 16)
-			desc->flags = htole16(VRING_DESC_F_INDIRECT);
+		switch (i % 4) {
+		case 0:
+			desc->addr = htole64(flips->bad);
+			break;
+		case 1:
+			desc->flags = flags ^ htole16(i & 4 ? VRING_DESC_F_WRITE : VRING_DESC_F_INDIRECT);
+			break;
+		default:
+			desc->len = htole32(FLIP_BAD_LEN);
+			break;
+		}
+		flip_pause(i / 4 % 32);
 		desc->addr = htole64(flips->good);
 		desc->len = len;
 		desc->flags = flags;
+		flip_pause(i / 4 % 32);
 	}
 	return NULL;
 }
