@@ -29,13 +29,18 @@ uint64_t test_now_ns(void)
 }
 
 /* splitmix64 */
-uint64_t test_random(void)
+uint64_t test_random_of(uint64_t *state)
 {
-	uint64_t z = (test_state += 0x9e3779b97f4a7c15u);
+	uint64_t z = (*state += 0x9e3779b97f4a7c15u);
 
 	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
 	z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
 	return z ^ (z >> 31);
+}
+
+uint64_t test_random(void)
+{
+	return test_random_of(&test_state);
 }
 
 uint64_t test_random_below(uint64_t n)

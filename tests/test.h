@@ -40,6 +40,9 @@ void test_mem_is(const char *file, int line, const char *what, const void *got, 
 uint64_t test_random(void);
 uint64_t test_random_below(uint64_t n);
 
+/* The same from a state of the caller's, which may begin as anything: for threads, and for what has to come again. */
+uint64_t test_random_of(uint64_t *state);
+
 uint64_t test_now_ns(void);
 
 /* Calls done(arg) until it is not 0, at most limit_ms long; 0 when the time ran out. */

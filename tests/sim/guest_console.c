@@ -9,7 +9,6 @@
 
 #include "tests/test.h"
 
-#define CPU 0
 #define TX_AT (GUEST_CONSOLE_BUFFERS * GUEST_CONSOLE_BUFFER) /* in the area, behind the buffers to receive into */
 #define AREA (2 * (uint64_t)TX_AT)
 
@@ -28,9 +27,9 @@ static int open_port(struct guest_console *console, struct guest_console_port *p
 	int error;
 
 	port->rx_size = rx_size;
-	error = guest_vq_open(&port->rx, &console->dev, CPU, rx, 0, 0);
+	error = guest_vq_open(&port->rx, &console->dev, console->cpu, rx, 0, 0);
 	if (error == 0)
-		error = guest_vq_open(&port->tx, &console->dev, CPU, rx + 1, 0, 0);
+		error = guest_vq_open(&port->tx, &console->dev, console->cpu, rx + 1, 0, 0);
 	if (error)
 		return error;
 	port->area_gpa = guest_alloc(guest, AREA);
@@ -55,7 +54,7 @@ static int open_ports(struct guest_console *console, uint32_t rx_size)
 	console->nports = 1;
 	console->multiport = console->dev.features & (1ull << VIRTIO_CONSOLE_F_MULTIPORT);
 	if (console->multiport) {
-		guest_dev_config(&console->dev, CPU, 0, &config, sizeof(config));
+		guest_dev_config(&console->dev, console->cpu, 0, &config, sizeof(config));
 		console->nports = le32toh(config.max_nr_ports);
 		error = open_port(console, &console->control, CONSOLE_QUEUE_CONTROL_RX, GUEST_CONSOLE_MESSAGE);
 	}
@@ -64,8 +63,8 @@ static int open_ports(struct guest_console *console, uint32_t rx_size)
 	return error;
 }
 
-int guest_console_open(struct guest_console *console, struct guest *guest, uint64_t base, uint32_t irq,
-		       uint32_t rx_size, bool multiport)
+int guest_console_open_on(struct guest_console *console, struct guest *guest, uint64_t base, uint32_t irq,
+			  uint32_t rx_size, bool multiport, uint32_t cpu)
 {
 	uint64_t features = (1ull << VIRTIO_F_VERSION_1) | (1ull << VIRTIO_CONSOLE_F_SIZE) |
 			    (1ull << VIRTIO_RING_F_EVENT_IDX) | (1ull << VIRTIO_CONSOLE_F_EMERG_WRITE);
@@ -73,26 +72,33 @@ int guest_console_open(struct guest_console *console, struct guest *guest, uint6
 	int error;
 
 	memset(console, 0, sizeof(*console));
+	console->cpu = cpu;
 	if (multiport)
 		features |= 1ull << VIRTIO_CONSOLE_F_MULTIPORT;
-	error = guest_dev_probe(&console->dev, guest, base, irq, CPU);
+	error = guest_dev_probe(&console->dev, guest, base, irq, cpu);
 	if (error == 0 && console->dev.device_id != VIRTIO_ID_CONSOLE)
 		error = -ENODEV;
 	if (error == 0)
-		error = guest_dev_negotiate(&console->dev, CPU, features);
+		error = guest_dev_negotiate(&console->dev, console->cpu, features);
 	if (error == 0)
 		error = open_ports(console, rx_size);
 	if (error == 0)
-		error = guest_dev_start(&console->dev, CPU);
+		error = guest_dev_start(&console->dev, console->cpu);
 	if (error)
 		return error;
 	for (i = 0; i < console->nports; i++)
-		guest_vq_kick(&console->port[i].rx, CPU);
+		guest_vq_kick(&console->port[i].rx, console->cpu);
 	if (!console->multiport)
 		return 0;
-	guest_vq_kick(&console->control.rx, CPU);
+	guest_vq_kick(&console->control.rx, console->cpu);
 	guest_console_tell(console, 0, VIRTIO_CONSOLE_DEVICE_READY, 1, sizeof(struct virtio_console_control));
 	return 0;
+}
+
+int guest_console_open(struct guest_console *console, struct guest *guest, uint64_t base, uint32_t irq,
+		       uint32_t rx_size, bool multiport)
+{
+	return guest_console_open_on(console, guest, base, irq, rx_size, multiport, 0);
 }
 
 static void close_port(struct guest_console *console, struct guest_console_port *port)
@@ -106,7 +112,7 @@ void guest_console_close(struct guest_console *console)
 {
 	uint32_t i;
 
-	guest_dev_reset(&console->dev, CPU);
+	guest_dev_reset(&console->dev, console->cpu);
 	for (i = 0; i < console->nports; i++)
 		close_port(console, &console->port[i]);
 	if (console->multiport)
@@ -127,7 +133,7 @@ static bool port_sent(struct guest_console *console, struct guest_console_port *
 	uint32_t n;
 	void *done;
 
-	guest_dev_interrupt(&console->dev, CPU);
+	guest_dev_interrupt(&console->dev, console->cpu);
 	while ((done = guest_vq_get(&port->tx, NULL)))
 		port->tx_busy[number_of(port->tx_bytes, done)] = false;
 	for (n = 0; n < GUEST_CONSOLE_BUFFERS; n++) {
@@ -151,7 +157,7 @@ static bool port_send(struct guest_console *console, struct guest_console_port *
 	buffer.gpa = port->area_gpa + TX_AT + n * GUEST_CONSOLE_BUFFER;
 	port->tx_busy[n] = true;
 	guest_vq_add(&port->tx, &buffer, 1, port->tx_bytes[n]);
-	guest_vq_kick(&port->tx, CPU);
+	guest_vq_kick(&port->tx, console->cpu);
 	return true;
 }
 
@@ -160,14 +166,14 @@ static uint32_t port_receive(struct guest_console *console, struct guest_console
 	uint32_t len = 0;
 	uint8_t *got;
 
-	guest_dev_interrupt(&console->dev, CPU);
+	guest_dev_interrupt(&console->dev, console->cpu);
 	got = guest_vq_get(&port->rx, &len);
 	if (!got)
 		return 0;
 	CHECK(len <= GUEST_CONSOLE_BUFFER);
 	memcpy(bytes, got, len);
 	give(port, number_of(port->rx_bytes, got));
-	guest_vq_kick(&port->rx, CPU);
+	guest_vq_kick(&port->rx, console->cpu);
 	return len;
 }
 

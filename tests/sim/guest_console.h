@@ -32,6 +32,7 @@ struct guest_console_port {
 
 struct guest_console {
 	struct guest_dev dev;
+	uint32_t cpu;
 	uint32_t nports; /* 1 without multiport */
 	bool multiport;
 	struct guest_console_port control; /* its queues alone */
@@ -45,6 +46,9 @@ struct guest_console {
  */
 int guest_console_open(struct guest_console *console, struct guest *guest, uint64_t base, uint32_t irq,
 		       uint32_t rx_size, bool multiport);
+/* The same by another CPU than the first. */
+int guest_console_open_on(struct guest_console *console, struct guest *guest, uint64_t base, uint32_t irq,
+			  uint32_t rx_size, bool multiport, uint32_t cpu);
 void guest_console_close(struct guest_console *console);
 
 /* Makes len bytes (up to GUEST_CONSOLE_BUFFER) available to the device; false: all buffers are in its hands. */

@@ -43,16 +43,29 @@ static void load_fill(void *bytes, uint32_t block, uint32_t version)
 		word[n] = load_word(block, version, n);
 }
 
+/* How many words are those of this write; all, if there was none. */
+static uint64_t load_same(const uint64_t *word, uint32_t block, uint32_t version)
+{
+	uint64_t n = 0;
+
+	while (n < LOAD_WORDS && (!version || word[n] == load_word(block, version, n)))
+		n++;
+	return n;
+}
+
 /* Counts bytes that are not what was written last; a block that was never written may have any. */
 static void load_verify(struct guest_load *load, const void *bytes, uint32_t block)
 {
+	uint32_t doubt = load->block[block].doubt;
 	uint32_t version = load->block[block].version;
 	const uint64_t *word = bytes;
-	uint64_t n = 0;
+	uint64_t n;
 
-	while (version && n < LOAD_WORDS && word[n] == load_word(block, version, n))
-		n++;
-	if (!version || n == LOAD_WORDS)
+	if (version && doubt && load_same(word, block, doubt) == LOAD_WORDS)
+		load->block[block].version = version = doubt;
+	load->block[block].doubt = 0;
+	n = load_same(word, block, version);
+	if (n == LOAD_WORDS)
 		return;
 	if (load->wrong++ == 0 && !load->what[0])
 		snprintf(load->what, sizeof(load->what),
@@ -96,15 +109,16 @@ void guest_load_finish(struct guest_load *load)
 static bool load_submit(struct guest_load *load, uint32_t block, bool write)
 {
 	struct guest_blk_request *request = guest_blk_get(load->blk, load->queue);
+	struct guest_load_block *of = &load->block[block];
 
 	if (!request)
 		return false;
 	request->type = write ? VIRTIO_BLK_T_OUT : VIRTIO_BLK_T_IN;
-	request->sector = load->block[block].sector;
+	request->sector = of->sector;
 	request->len = GUEST_LOAD_BLOCK;
 	request->user = block;
 	if (write)
-		load_fill(request->data, block, load->block[block].version + 1);
+		load_fill(request->data, block, of->given + 1);
 	else
 		memset(request->data, 0x5a, GUEST_LOAD_BLOCK);
 	load->submitted_ns[block] = sim_now_ns();
@@ -112,7 +126,10 @@ static bool load_submit(struct guest_load *load, uint32_t block, bool write)
 		guest_blk_put(load->blk, request);
 		return false;
 	}
-	load->block[block].busy = true;
+	of->busy = true;
+	of->writing = write;
+	of->given += write;
+	__atomic_store_n(&load->submitted, load->submitted + 1, __ATOMIC_RELEASE);
 	return true;
 }
 
@@ -127,13 +144,14 @@ static void load_done(struct guest_load *load, struct guest_blk_request *request
 	if (request->error) {
 		/* What a failed write left there is not said. */
 		if (request->type == VIRTIO_BLK_T_OUT)
-			load->block[block].version = 0;
+			load->block[block].version = load->block[block].doubt = 0;
 		if (load->errors++ == 0 && !load->what[0])
 			snprintf(load->what, sizeof(load->what), "a %s of block %u (sector %llu) failed: %s",
 				 request->type == VIRTIO_BLK_T_OUT ? "write" : "read", block,
 				 (unsigned long long)request->sector, strerror(-request->error));
 	} else if (request->type == VIRTIO_BLK_T_OUT) {
-		load->block[block].version++;
+		load->block[block].version = load->block[block].given;
+		load->block[block].doubt = 0;
 		load->writes++;
 	} else {
 		load_verify(load, request->data, block);
@@ -178,6 +196,39 @@ int guest_load_run(struct guest_load *load, uint32_t ms)
 		error = load_reap(load);
 	}
 	return error;
+}
+
+void guest_load_drop(struct guest_load *load)
+{
+	struct guest_load_block *block;
+
+	for (block = load->block; block < load->block + load->nblocks; block++) {
+		if (!block->busy)
+			continue;
+		__atomic_store_n(&load->done, load->done + 1, __ATOMIC_RELEASE);
+		block->busy = false;
+		if (!block->writing)
+			continue;
+		/* Of two in doubt nobody knows anything. */
+		if (block->doubt)
+			block->version = 0;
+		block->doubt = block->version ? block->given : 0;
+	}
+}
+
+int guest_load_prepare(struct guest_load *load, int image_fd)
+{
+	uint64_t bytes[LOAD_WORDS];
+	uint32_t i;
+
+	for (i = 0; i < load->nblocks; i++) {
+		load_fill(bytes, i, 1);
+		if (pwrite(image_fd, bytes, sizeof(bytes), (off_t)(load->block[i].sector * GUEST_BLK_SECTOR)) !=
+		    sizeof(bytes))
+			return errno ? -errno : -EIO;
+		load->block[i].version = load->block[i].given = 1;
+	}
+	return 0;
 }
 
 int guest_load_drain(struct guest_load *load)

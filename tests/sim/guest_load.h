@@ -16,7 +16,10 @@
 struct guest_load_block {
 	uint64_t sector;
 	uint32_t version; /* of the last acknowledged write, 0: none */
+	uint32_t given; /* of the last write, acknowledged or not */
+	uint32_t doubt; /* of a write that was dropped, and may have been done; 0: none */
 	bool busy;
+	bool writing;
 };
 
 struct guest_load {
@@ -30,8 +33,9 @@ struct guest_load {
 	uint64_t random;
 	uint64_t *submitted_ns; /* by block */
 
-	/* Counters; done and last_done_ns may be read by other threads. */
-	uint64_t done;
+	/* Counters; the first three may be read by other threads. */
+	uint64_t submitted;
+	uint64_t done; /* or dropped */
 	uint64_t last_done_ns; /* CLOCK_MONOTONIC */
 	uint64_t reads;
 	uint64_t writes;
@@ -54,6 +58,15 @@ void guest_load_finish(struct guest_load *load);
  * timeout_ms. Errors and wrong blocks are counted and end nothing.
  */
 int guest_load_run(struct guest_load *load, uint32_t ms);
+
+/*
+ * The driver has reset the device, and nothing is in flight any more: of each write that was, the block has all or
+ * nothing, and which of both it stays.
+ */
+void guest_load_drop(struct guest_load *load);
+
+/* Writes all blocks on the host, before the device is used, for a load that only reads. 0 or -errno. */
+int guest_load_prepare(struct guest_load *load, int image_fd);
 
 /* Waits until nothing is in flight. 0 or -ETIMEDOUT. */
 int guest_load_drain(struct guest_load *load);

@@ -29,10 +29,10 @@ static int net_pair_open(struct guest_net *net, uint32_t index)
 	int error;
 
 	*pair = (struct guest_net_pair){0};
-	error = guest_vq_open(&pair->rx, &net->dev, 0, 2 * index, options->queue_size, NET_PARTS_MAX);
+	error = guest_vq_open(&pair->rx, &net->dev, options->cpu, 2 * index, options->queue_size, NET_PARTS_MAX);
 	if (error)
 		return error;
-	error = guest_vq_open(&pair->tx, &net->dev, 0, 2 * index + 1, options->queue_size, NET_PARTS_MAX);
+	error = guest_vq_open(&pair->tx, &net->dev, options->cpu, 2 * index + 1, options->queue_size, NET_PARTS_MAX);
 	if (error) {
 		guest_vq_close(&pair->rx);
 		return error;
@@ -69,7 +69,7 @@ static int net_ctrl_open(struct guest_net *net)
 	/* virtio 1.2, 5.1.2 */
 	if (net_has(net, VIRTIO_NET_F_MQ))
 		index = 2u * le16toh(net->config.max_virtqueue_pairs);
-	error = guest_vq_open(&net->ctrl, &net->dev, 0, index, 0, NET_PARTS_MAX);
+	error = guest_vq_open(&net->ctrl, &net->dev, net->options.cpu, index, 0, NET_PARTS_MAX);
 	if (error)
 		return error;
 	net->has_ctrl = true;
@@ -85,7 +85,7 @@ static int net_start(struct guest_net *net)
 	uint32_t i;
 	int error;
 
-	error = guest_dev_negotiate(&net->dev, 0, ~net->options.without);
+	error = guest_dev_negotiate(&net->dev, net->options.cpu, ~net->options.without);
 	if (error)
 		return error;
 	guest_net_update(net);
@@ -97,7 +97,7 @@ static int net_start(struct guest_net *net)
 			return error;
 	}
 	error = net_ctrl_open(net);
-	return error ? error : guest_dev_start(&net->dev, 0);
+	return error ? error : guest_dev_start(&net->dev, net->options.cpu);
 }
 
 int guest_net_open(struct guest_net *net, struct guest *guest, uint64_t base, uint32_t irq,
@@ -106,7 +106,7 @@ int guest_net_open(struct guest_net *net, struct guest *guest, uint64_t base, ui
 	int error;
 
 	memset(net, 0, sizeof(*net));
-	error = guest_dev_probe(&net->dev, guest, base, irq, 0);
+	error = guest_dev_probe(&net->dev, guest, base, irq, options->cpu);
 	if (error)
 		return error;
 	if (net->dev.device_id != 1)
@@ -128,7 +128,7 @@ void guest_net_close(struct guest_net *net)
 {
 	struct guest_net_pair *pair;
 
-	guest_dev_reset(&net->dev, 0);
+	guest_dev_reset(&net->dev, net->options.cpu);
 	while (net->npairs > 0) {
 		pair = &net->pair[--net->npairs];
 		guest_vq_close(&pair->rx);
@@ -145,8 +145,8 @@ void guest_net_close(struct guest_net *net)
 
 void guest_net_update(struct guest_net *net)
 {
-	guest_dev_interrupt(&net->dev, 0);
-	guest_dev_config(&net->dev, 0, 0, &net->config, offsetof(struct virtio_net_config, speed));
+	guest_dev_interrupt(&net->dev, net->options.cpu);
+	guest_dev_config(&net->dev, net->options.cpu, 0, &net->config, offsetof(struct virtio_net_config, speed));
 }
 
 void guest_net_fill(struct guest_net *net, uint32_t index, uint32_t n)
@@ -171,7 +171,7 @@ void guest_net_fill(struct guest_net *net, uint32_t index, uint32_t n)
 		done++;
 	}
 	if (done)
-		guest_vq_kick(&pair->rx, 0);
+		guest_vq_kick(&pair->rx, net->options.cpu);
 }
 
 int guest_net_receive(struct guest_net *net, uint32_t index, struct virtio_net_hdr_v1 *header, uint8_t *frame,
@@ -217,7 +217,7 @@ int guest_net_await(struct guest_net *net, uint32_t index, struct virtio_net_hdr
 	int got;
 
 	while ((got = guest_net_receive(net, index, header, frame, NULL)) == -1 && test_now_ns() < end) {
-		guest_dev_interrupt(&net->dev, 0);
+		guest_dev_interrupt(&net->dev, net->options.cpu);
 		poll(NULL, 0, 1);
 	}
 	return got;
@@ -249,7 +249,7 @@ bool guest_net_send(struct guest_net *net, uint32_t index, const struct virtio_n
 
 void guest_net_kick(struct guest_net *net, uint32_t pair)
 {
-	guest_vq_kick(&net->pair[pair].tx, 0);
+	guest_vq_kick(&net->pair[pair].tx, net->options.cpu);
 }
 
 uint32_t guest_net_sent(struct guest_net *net, uint32_t pair)
@@ -268,7 +268,7 @@ static int net_ctrl_done(void *arg)
 {
 	struct guest_net *net = arg;
 
-	guest_dev_interrupt(&net->dev, 0);
+	guest_dev_interrupt(&net->dev, net->options.cpu);
 	return guest_vq_pending(&net->ctrl);
 }
 
@@ -287,7 +287,7 @@ int guest_net_control(struct guest_net *net, uint8_t class, uint8_t command, con
 	else
 		part[1] = part[2];
 	CHECK(guest_vq_add(&net->ctrl, part, len ? 3 : 2, net) >= 0);
-	guest_vq_kick(&net->ctrl, 0);
+	guest_vq_kick(&net->ctrl, net->options.cpu);
 	if (!test_wait(net_ctrl_done, net, NET_WAIT_MS))
 		return -1;
 	CHECK(guest_vq_get(&net->ctrl, &written));

@@ -23,6 +23,7 @@ struct guest_net_options {
 	uint32_t rx_size; /* bytes of each; 0: 2048, or enough for the largest frame without MRG_RXBUF */
 	uint32_t rx_parts; /* descriptors of each; 0: 1 */
 	bool polled; /* the device is asked not to interrupt */
+	uint32_t cpu;
 };
 
 struct guest_net_buffer {

@@ -26,6 +26,7 @@
 #define RIG_REST_MS 20000
 #define RIG_END_MS 30000
 #define RIG_TEXT_MAX (1u << 20)
+#define RIG_SHOW_MAX 16384L
 
 void rig_init(struct rig *rig, uint32_t mebibytes)
 {
@@ -245,8 +246,7 @@ uint32_t rig_starts(struct rig *rig, const char *name)
 	return counters.starts;
 }
 
-/* Shows what the launcher said, since the test fails now. */
-static void rig_show(struct rig *rig, const char *file)
+void rig_show(struct rig *rig, const char *file)
 {
 	char path[600];
 	char line[600];
@@ -257,6 +257,9 @@ static void rig_show(struct rig *rig, const char *file)
 	if (!in)
 		return;
 	fprintf(stderr, "--- %s\n", path);
+	/* It may have fewer bytes; then all are shown. */
+	if (fseek(in, -RIG_SHOW_MAX, SEEK_END) == 0)
+		fgets(line, sizeof(line), in);
 	while (fgets(line, sizeof(line), in))
 		fputs(line, stderr);
 	fclose(in);

@@ -115,6 +115,9 @@ int rig_await_end(struct rig *rig);
 /* Ends the launcher with a signal and waits for it. */
 int rig_end_launcher(struct rig *rig, int signal);
 
+/* Shows the end of a file on standard error, as below, since the test fails now. */
+void rig_show(struct rig *rig, const char *file);
+
 /* Waits until text is in the file (a path, or a name in the log folder such as "blk0.log"), at most 10 s. */
 void rig_await_text(struct rig *rig, const char *file, const char *text);
 
