@@ -42,6 +42,7 @@ SIM_TESTS := $(wildcard tests/sim/test_*.c)
 SIM := $(filter-out $(SIM_TESTS) $(SIM_MAINS),$(wildcard tests/sim/*.c))
 BENCH_MAINS := $(wildcard tests/bench/bench_*.c)
 BENCH := $(filter-out $(BENCH_MAINS),$(wildcard tests/bench/*.c))
+SOAK := $(wildcard tests/soak/*.c)
 FUZZ_MAINS := $(wildcard tests/fuzz/fuzz_*.c)
 FUZZ := $(filter-out $(FUZZ_MAINS),$(wildcard tests/fuzz/*.c))
 TRACE_MAINS := tests/trace/policy_use.c
@@ -62,12 +63,12 @@ TOOLS := $(call program,$(SIM_MAINS) $(BENCH_MAINS) $(TRACE_MAINS)) $(addprefix 
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all programs tests test test-steps test-vm demo demo-sim bench fuzz fuzz-targets check format install uninstall install-dkms \
-	uninstall-dkms clean deps help
+.PHONY: all programs tests test test-steps test-vm demo demo-sim bench soak fuzz fuzz-targets check format install \
+	uninstall install-dkms uninstall-dkms clean deps help
 
 all: programs
 programs: $(PROGRAMS)
-tests: programs $(TESTS) $(TOOLS) $(HOSTILE)
+tests: programs $(TESTS) $(TOOLS) $(HOSTILE) $(BUILD)/tests/soak/soak
 
 help:
 	@echo "make                 build the programs into $(BUILD)/"
@@ -77,6 +78,7 @@ help:
 	@echo "make demo            boot all of it in QEMU, and get the guest's shell (DEMO=script: watch it being used)"
 	@echo "make demo-sim        a guest's disk served, without QEMU: its backend is killed in the middle"
 	@echo "make bench           measure against the limits and the peers, into $(BUILD)/bench.json"
+	@echo "make soak            faults at random under a verified load on all devices, for MINUTES=10 (or SECONDS=n)"
 	@echo "make fuzz            hostile input made up for SECONDS=60 for each target; 0: what is kept in git"
 	@echo "make check           format, static analysis, licences"
 	@echo "make install         DESTDIR= PREFIX="
@@ -161,11 +163,14 @@ $(eval $(call test_rule,trace,$(BUILD)/libtrace.a $(BUILD)/libtest.a $(BUILD)/li
 $(eval $(call test_rule,bench,$(BUILD)/libbench.a $(BUILD)/libsim.a $(BUILD)/libtest.a $(BUILD)/liblauncher.a \
 	$(BUILD)/libshared.a $(BUILD)/libcore.a))
 
+$(BUILD)/tests/soak/soak: $(call object,$(SOAK)) $(BUILD)/libsim.a $(BUILD)/libtest.a $(BUILD)/liblauncher.a \
+		$(BUILD)/libshared.a $(BUILD)/libcore.a
+	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -pie -o $@ $^ $(sim_LIBS)
+
 # Built by clang, with a build folder of their own: "make fuzz" sees to both.
 FUZZ_BUILD ?= build-fuzz
 FUZZ_SANITIZE := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined \
 	-fprofile-instr-generate -fcoverage-mapping
-SECONDS ?= 60
 fuzz-targets: $(call program,$(FUZZ_MAINS))
 $(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/libbackends.a $(BUILD)/libfuzz.a $(BUILD)/liblauncher.a \
 		$(BUILD)/libshared.a $(BUILD)/libcore.a
@@ -212,10 +217,16 @@ bench:
 	@$(MAKE) --no-print-directory tests
 	@./tests/bench/run
 
+MINUTES ?= 10
+soak:
+	@./tests/install-packages build test
+	@$(MAKE) --no-print-directory tests
+	@$(BUILD)/tests/soak/soak $(if $(SECONDS),$(SECONDS),$$(($(MINUTES) * 60))) $(SEED)
+
 fuzz:
 	@./tests/install-packages build fuzz
 	@$(MAKE) --no-print-directory CC=clang BUILD=$(FUZZ_BUILD) OPTIMIZE='-O1 -g' SANITIZE='$(FUZZ_SANITIZE)' fuzz-targets
-	@./tests/fuzz/run $(SECONDS) $(patsubst %.c,$(FUZZ_BUILD)/%,$(if $(ONLY),tests/fuzz/fuzz_$(ONLY).c,$(FUZZ_MAINS)))
+	@./tests/fuzz/run $(if $(SECONDS),$(SECONDS),60) $(patsubst %.c,$(FUZZ_BUILD)/%,$(if $(ONLY),tests/fuzz/fuzz_$(ONLY).c,$(FUZZ_MAINS)))
 
 check:
 	@./tests/check

@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: MIT */
+/* What is done to the system. */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "tests/soak/soak.h"
+#include "tests/test.h"
+
+#define STOP_MAX_MS 400u /* well below watchdog_s */
+#define END_MS 30000
+#define STOPPED_ZONE 0xdb
+
+/* The backend that serves it now; there may be none for a while after an earlier fault. */
+static pid_t backend_of(struct soak *soak, struct soak_device *device)
+{
+	rig_await_starts(&soak->rig, device->name, 1);
+	return rig_pid(&soak->rig, device->name);
+}
+
+/* One that ends meanwhile by itself does as well. */
+static void signal_backend(struct soak *soak, struct soak_device *device, int number)
+{
+	pid_t pid = backend_of(soak, device);
+	struct pollfd pfd = {.events = POLLIN};
+
+	if (number == SIGKILL || number == SIGSTOP) {
+		device->ends++;
+		device->deaths++;
+	}
+	if (pid <= 0)
+		return;
+	pfd.fd = (int)syscall(SYS_pidfd_open, pid, 0);
+	if (pfd.fd < 0)
+		return;
+	if (syscall(SYS_pidfd_send_signal, pfd.fd, number, NULL, 0) == 0 && number == SIGKILL &&
+	    poll(&pfd, 1, END_MS) != 1)
+		TEST_FAIL("%s: process %d does not end by SIGKILL", device->name, pid);
+	close(pfd.fd);
+}
+
+static void pause_ms(uint32_t max)
+{
+	poll(NULL, 0, (int)test_random_below(max + 1));
+}
+
+static void command(struct soak *soak, const char *option, const char *name)
+{
+	if (rig_launcher(&soak->rig, soak->out, sizeof(soak->out), option, name, NULL) != 0)
+		TEST_FAIL("hvisor-launch %s %s: %s", option, name, soak->out);
+}
+
+static void inject_kill(struct soak *soak, struct soak_device *device)
+{
+	signal_backend(soak, device, SIGKILL);
+}
+
+static void inject_restart(struct soak *soak, struct soak_device *device)
+{
+	device->ends++;
+	command(soak, "--restart", device->name);
+}
+
+static void inject_restart_all(struct soak *soak, struct soak_device *unused)
+{
+	struct soak_device *device;
+
+	(void)unused;
+	for (device = soak->device; device < soak->device + soak->ndevices; device++)
+		device->ends++;
+	command(soak, "--restart", "all");
+}
+
+static void inject_stop_start(struct soak *soak, struct soak_device *device)
+{
+	device->ends++;
+	command(soak, "--stop", device->name);
+	pause_ms(50);
+	command(soak, "--start", device->name);
+}
+
+static void inject_pause(struct soak *soak, struct soak_device *device)
+{
+	pid_t pid = backend_of(soak, device);
+
+	/* It is a child of nobody's here, so its number may be another's only if it died meanwhile. */
+	if (pid <= 0 || kill(pid, SIGSTOP) < 0)
+		return;
+	pause_ms(STOP_MAX_MS);
+	kill(pid, SIGCONT);
+}
+
+static void inject_stop(struct soak *soak, struct soak_device *device)
+{
+	signal_backend(soak, device, SIGSTOP);
+}
+
+static void inject_reset(struct soak *soak, struct soak_device *device)
+{
+	(void)soak;
+	soak_device_order(device, SOAK_RESET);
+	soak_device_order(device, SOAK_RUN);
+}
+
+static void inject_reset_stopped(struct soak *soak, struct soak_device *device)
+{
+	signal_backend(soak, device, SIGSTOP);
+	inject_reset(soak, device);
+}
+
+static void start_launcher(struct soak *soak)
+{
+	rig_launch(&soak->rig, NULL);
+	rig_await_launcher(&soak->rig);
+}
+
+/* What a backend holds of its other end, the launcher has to hold as well. */
+static void kill_launcher(struct soak *soak)
+{
+	struct soak_device *device;
+
+	for (device = soak->device; device < soak->device + soak->ndevices; device++) {
+		if (device->load->held && soak_heal_pending(soak, device))
+			soak_heal_await(soak);
+	}
+	rig_end_launcher(&soak->rig, SIGKILL);
+}
+
+static void inject_launcher_kill(struct soak *soak, struct soak_device *unused)
+{
+	(void)unused;
+	kill_launcher(soak);
+	soak_heal_await_others(soak, -1, "launcher killed");
+	start_launcher(soak);
+}
+
+static void inject_launcher_kill_both(struct soak *soak, struct soak_device *device)
+{
+	pid_t pid;
+
+	kill_launcher(soak);
+	pid = rig_pid(&soak->rig, device->name);
+	device->ends++;
+	device->deaths++;
+	if (pid > 0)
+		kill(pid, SIGKILL);
+	start_launcher(soak);
+}
+
+struct restart {
+	struct rig *rig;
+	const char *name;
+};
+
+static void *run_restart(void *arg)
+{
+	struct restart *restart = arg;
+
+	/* It fails if the launcher that it asks is gone. */
+	rig_launcher(restart->rig, NULL, 0, "--restart", restart->name, NULL);
+	return NULL;
+}
+
+static void inject_launcher_kill_restart(struct soak *soak, struct soak_device *device)
+{
+	struct restart restart = {&soak->rig, device->name};
+	pthread_t thread;
+
+	device->ends++;
+	device->deaths++;
+	CHECK_INT(pthread_create(&thread, NULL, run_restart, &restart), 0);
+	pause_ms(30);
+	kill_launcher(soak);
+	CHECK_INT(pthread_join(thread, NULL), 0);
+	start_launcher(soak);
+}
+
+static void inject_launcher_pause(struct soak *soak, struct soak_device *unused)
+{
+	(void)unused;
+	CHECK_INT(kill(soak->rig.launcher, SIGSTOP), 0);
+	soak_heal_await_others(soak, -1, "launcher stopped");
+	pause_ms(STOP_MAX_MS);
+	CHECK_INT(kill(soak->rig.launcher, SIGCONT), 0);
+}
+
+/* Nothing touches the memory of a zone that is down. */
+static void inject_zone(struct soak *soak, struct soak_device *device)
+{
+	const struct hvisor_memory memory = soak_memory(device->zone);
+	uint8_t *bytes = guest_at(device->guest, memory.zonex_ipa, memory.size);
+	uint64_t i;
+	int error;
+
+	CHECK(bytes);
+	soak_order_zone(soak, device->zone, SOAK_PAUSE);
+	error = sim_zone_stop(&soak->rig.sim, RIG_ZONE + device->zone);
+	if (error)
+		TEST_FAIL("zone %u does not stop: %s", RIG_ZONE + device->zone, strerror(-error));
+	memset(bytes, STOPPED_ZONE, memory.size);
+	soak_heal_await_others(soak, (int)device->zone, "zone stopped");
+	pause_ms(50);
+	for (i = 0; i < memory.size; i++) {
+		if (bytes[i] != STOPPED_ZONE)
+			TEST_FAIL("byte 0x%llx of zone %u was written while it was down", (unsigned long long)i,
+				  RIG_ZONE + device->zone);
+	}
+	CHECK_INT(sim_zone_start(&soak->rig.sim, RIG_ZONE + device->zone), 0);
+	soak_order_zone(soak, device->zone, SOAK_RESET);
+	soak_order_zone(soak, device->zone, SOAK_RUN);
+}
+
+static bool is_kept(const struct soak_device *device)
+{
+	return device->kept;
+}
+
+static bool is_not_held(const struct soak_device *device)
+{
+	return !device->load->held;
+}
+
+struct soak_fault soak_fault[] = {
+	{"backend killed", inject_kill, SOAK_ONE, NULL, 0, 0, 0, 0},
+	{"--restart NAME", inject_restart, SOAK_ONE, NULL, 0, 0, 0, 0},
+	{"--restart all", inject_restart_all, SOAK_ALL, NULL, 0, 0, 0, 0},
+	{"--stop NAME, --start NAME", inject_stop_start, SOAK_ONE, is_kept, 0, 0, 0, 0},
+	{"backend stopped, continued", inject_pause, SOAK_ONE, NULL, 0, 0, 0, 0},
+	{"backend stopped for good", inject_stop, SOAK_ONE, NULL, 0, 0, 0, 0},
+	{"driver resets its device", inject_reset, SOAK_ONE, NULL, 0, 0, 0, 0},
+	{"the same, backend stopped", inject_reset_stopped, SOAK_ONE, NULL, 0, 0, 0, 0},
+	{"launcher killed", inject_launcher_kill, SOAK_ALL, NULL, 0, 0, 0, 0},
+	{"the same, and a backend", inject_launcher_kill_both, SOAK_ALL, is_not_held, 0, 0, 0, 0},
+	{"the same, during --restart", inject_launcher_kill_restart, SOAK_ALL, is_not_held, 0, 0, 0, 0},
+	{"launcher stopped, continued", inject_launcher_pause, SOAK_ALL, NULL, 0, 0, 0, 0},
+	{"zone stopped, started", inject_zone, SOAK_ZONE, NULL, 0, 0, 0, 0},
+};
+
+const uint32_t soak_faults = sizeof(soak_fault) / sizeof(soak_fault[0]);
+
+void soak_inject(struct soak *soak, struct soak_fault *fault)
+{
+	uint64_t begin = test_now_ns();
+	struct soak_device *device;
+
+	do
+		device = &soak->device[test_random_below(soak->ndevices)];
+	while (fault->suits && !fault->suits(device));
+	fault->times++;
+	fault->inject(soak, device);
+	soak_heal_add(soak, fault, begin, device);
+}
