@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* What is done to the system. */
-#include <errno.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -15,32 +14,37 @@
 #define END_MS 30000
 #define STOPPED_ZONE 0xdb
 
-/* The backend that serves it now; there may be none for a while after an earlier fault. */
-static pid_t backend_of(struct soak *soak, struct soak_device *device)
+/* A pidfd of the backend that serves it now; -1 if that ends just then by itself. */
+static int backend_open(struct soak *soak, const struct soak_device *device)
 {
-	rig_await_starts(&soak->rig, device->name, 1);
-	return rig_pid(&soak->rig, device->name);
+	pid_t pid = rig_pid(&soak->rig, device->name);
+
+	return pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
 }
 
-/* One that ends meanwhile by itself does as well. */
-static void signal_backend(struct soak *soak, struct soak_device *device, int number)
+/* After an earlier fault there may be none for a while. */
+static int backend_await(struct soak *soak, const struct soak_device *device)
 {
-	pid_t pid = backend_of(soak, device);
-	struct pollfd pfd = {.events = POLLIN};
+	rig_await_starts(&soak->rig, device->name, 1);
+	return backend_open(soak, device);
+}
 
-	if (number == SIGKILL || number == SIGSTOP) {
-		device->ends++;
-		device->deaths++;
-	}
-	if (pid <= 0)
+/* It has ended when this returns. */
+static void backend_kill(int fd)
+{
+	struct pollfd pfd = {.fd = fd, .events = POLLIN};
+
+	if (fd < 0)
 		return;
-	pfd.fd = (int)syscall(SYS_pidfd_open, pid, 0);
-	if (pfd.fd < 0)
-		return;
-	if (syscall(SYS_pidfd_send_signal, pfd.fd, number, NULL, 0) == 0 && number == SIGKILL &&
-	    poll(&pfd, 1, END_MS) != 1)
-		TEST_FAIL("%s: process %d does not end by SIGKILL", device->name, pid);
-	close(pfd.fd);
+	if (syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0) == 0 && poll(&pfd, 1, END_MS) != 1)
+		TEST_FAIL("a backend does not end by SIGKILL");
+	close(fd);
+}
+
+static void backend_dies(struct soak_device *device)
+{
+	device->ends++;
+	device->deaths++;
 }
 
 static void pause_ms(uint32_t max)
@@ -56,7 +60,8 @@ static void command(struct soak *soak, const char *option, const char *name)
 
 static void inject_kill(struct soak *soak, struct soak_device *device)
 {
-	signal_backend(soak, device, SIGKILL);
+	backend_dies(device);
+	backend_kill(backend_await(soak, device));
 }
 
 static void inject_restart(struct soak *soak, struct soak_device *device)
@@ -85,18 +90,25 @@ static void inject_stop_start(struct soak *soak, struct soak_device *device)
 
 static void inject_pause(struct soak *soak, struct soak_device *device)
 {
-	pid_t pid = backend_of(soak, device);
+	int fd = backend_await(soak, device);
 
-	/* It is a child of nobody's here, so its number may be another's only if it died meanwhile. */
-	if (pid <= 0 || kill(pid, SIGSTOP) < 0)
+	if (fd < 0)
 		return;
+	syscall(SYS_pidfd_send_signal, fd, SIGSTOP, NULL, 0);
 	pause_ms(STOP_MAX_MS);
-	kill(pid, SIGCONT);
+	syscall(SYS_pidfd_send_signal, fd, SIGCONT, NULL, 0);
+	close(fd);
 }
 
 static void inject_stop(struct soak *soak, struct soak_device *device)
 {
-	signal_backend(soak, device, SIGSTOP);
+	int fd = backend_await(soak, device);
+
+	backend_dies(device);
+	if (fd < 0)
+		return;
+	syscall(SYS_pidfd_send_signal, fd, SIGSTOP, NULL, 0);
+	close(fd);
 }
 
 static void inject_reset(struct soak *soak, struct soak_device *device)
@@ -108,7 +120,7 @@ static void inject_reset(struct soak *soak, struct soak_device *device)
 
 static void inject_reset_stopped(struct soak *soak, struct soak_device *device)
 {
-	signal_backend(soak, device, SIGSTOP);
+	inject_stop(soak, device);
 	inject_reset(soak, device);
 }
 
@@ -140,14 +152,9 @@ static void inject_launcher_kill(struct soak *soak, struct soak_device *unused)
 
 static void inject_launcher_kill_both(struct soak *soak, struct soak_device *device)
 {
-	pid_t pid;
-
 	kill_launcher(soak);
-	pid = rig_pid(&soak->rig, device->name);
-	device->ends++;
-	device->deaths++;
-	if (pid > 0)
-		kill(pid, SIGKILL);
+	backend_dies(device);
+	backend_kill(backend_open(soak, device));
 	start_launcher(soak);
 }
 
@@ -170,8 +177,7 @@ static void inject_launcher_kill_restart(struct soak *soak, struct soak_device *
 	struct restart restart = {&soak->rig, device->name};
 	pthread_t thread;
 
-	device->ends++;
-	device->deaths++;
+	backend_dies(device);
 	CHECK_INT(pthread_create(&thread, NULL, run_restart, &restart), 0);
 	pause_ms(30);
 	kill_launcher(soak);

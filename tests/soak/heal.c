@@ -66,6 +66,7 @@ static bool pending_look(struct soak *soak, struct soak_pending *pending, uint64
 
 static void heal_fail(struct soak *soak, const struct soak_pending *pending, const char *what)
 {
+	static const char *const way[SOAK_FLOWS] = {"what the guest gives it", "what is for the guest"};
 	const struct soak_device *device = soak->device;
 	uint32_t k = 0;
 
@@ -73,14 +74,9 @@ static void heal_fail(struct soak *soak, const struct soak_pending *pending, con
 		device++;
 	while (pending->mark[device->index][k] == NOT_WAITED_FOR)
 		k++;
-	TEST_FAIL("%s: after \"%s\" %s stands still for %d s: %llu of %llu %s, more than %llu were due", device->name,
-		  what,
-		  device->load->flows == 1 ? "it"
-		  : k == 0                 ? "what the guest sends"
-					   : "what is sent to the guest",
-		  HEAL_MS / 1000, (unsigned long long)*device->flow[k].taken,
-		  (unsigned long long)*device->flow[k].given, "pieces",
-		  (unsigned long long)pending->mark[device->index][k]);
+	TEST_FAIL("%s: %d s after \"%s\" %s stands still at %llu of %llu, and %llu were given before", device->name,
+		  HEAL_MS / 1000, what, way[k], (unsigned long long)*device->flow[k].taken,
+		  (unsigned long long)*device->flow[k].given, (unsigned long long)pending->mark[device->index][k]);
 }
 
 static void heal_look(struct soak *soak)

@@ -78,7 +78,8 @@ static void print_devices(void)
 		       rig_starts(&soak.rig, device->name), (unsigned long long)device->figures.checked,
 		       device->load->unit, (unsigned long long)device->figures.lost,
 		       (unsigned long long)device->figures.lost_allowed, (double)device->longest_ns / 1e6);
-	printf("#\n");
+	printf("# Lost: of frames, the guest's; of consoles, what was in a driver's buffers when it reset its "
+	       "device.\n#\n");
 }
 
 /* Failed requests, wrong blocks, torn or doubled frames and bytes end it at once. */
@@ -216,6 +217,7 @@ static void run(void)
 	print_faults();
 	print_devices();
 	soak_finish(&soak);
+	printf("# no request failed; no block, image, frame, byte or answer was wrong, torn or doubled\n");
 	passed = true;
 }
 
