@@ -12,6 +12,7 @@
 
 #define STOP_MAX_MS 400u /* well below watchdog_s */
 #define END_MS 30000
+#define KILLS 8u
 #define STOPPED_ZONE 0xdb
 
 /* A pidfd of the backend that serves it now; -1 if that ends just then by itself. */
@@ -55,13 +56,24 @@ static void pause_ms(uint32_t max)
 static void command(struct soak *soak, const char *option, const char *name)
 {
 	if (rig_launcher(&soak->rig, soak->out, sizeof(soak->out), option, name, NULL) != 0)
-		TEST_FAIL("hvisor-launch %s %s: %s", option, name, soak->out);
+		TEST_FAIL("hvisor-launch %s %s: %s", option, name ? name : "", soak->out);
 }
 
 static void inject_kill(struct soak *soak, struct soak_device *device)
 {
 	backend_dies(device);
 	backend_kill(backend_await(soak, device));
+}
+
+/* In the middle of what it takes over too, and where few other deaths meet it. */
+static void inject_kill_often(struct soak *soak, struct soak_device *device)
+{
+	uint32_t i;
+
+	for (i = 0; i < KILLS; i++) {
+		inject_kill(soak, device);
+		pause_ms(3);
+	}
 }
 
 static void inject_restart(struct soak *soak, struct soak_device *device)
@@ -126,8 +138,12 @@ static void inject_reset_stopped(struct soak *soak, struct soak_device *device)
 
 static void start_launcher(struct soak *soak)
 {
+	/* The next one begins its file anew. */
+	scratch_run("cat launcher.err >>" SOAK_EARLIER);
 	rig_launch(&soak->rig, NULL);
 	rig_await_launcher(&soak->rig);
+	/* It listens before it has taken over what the backends hold, and answers after that. */
+	command(soak, "--status", NULL);
 }
 
 /* What a backend holds of its other end, the launcher has to hold as well. */
@@ -232,6 +248,7 @@ static bool is_not_held(const struct soak_device *device)
 
 struct soak_fault soak_fault[] = {
 	{"backend killed", inject_kill, SOAK_ONE, NULL, 0, 0, 0, 0},
+	{"backend killed, eight times", inject_kill_often, SOAK_ONE, NULL, 0, 0, 0, 0},
 	{"--restart NAME", inject_restart, SOAK_ONE, NULL, 0, 0, 0, 0},
 	{"--restart all", inject_restart_all, SOAK_ALL, NULL, 0, 0, 0, 0},
 	{"--stop NAME, --start NAME", inject_stop_start, SOAK_ONE, is_kept, 0, 0, 0, 0},
@@ -252,11 +269,14 @@ void soak_inject(struct soak *soak, struct soak_fault *fault)
 {
 	uint64_t begin = test_now_ns();
 	struct soak_device *device;
+	size_t len;
 
 	do
 		device = &soak->device[test_random_below(soak->ndevices)];
 	while (fault->suits && !fault->suits(device));
 	fault->times++;
+	len = strlen(soak->burst);
+	snprintf(soak->burst + len, sizeof(soak->burst) - len, "%s%s (%s)", len ? "; " : "", fault->name, device->name);
 	fault->inject(soak, device);
 	soak_heal_add(soak, fault, begin, device);
 }

@@ -135,6 +135,7 @@ void soak_heal_begin(struct soak *soak)
 {
 	struct soak_device *device;
 
+	soak->burst[0] = '\0';
 	for (device = soak->device; device < soak->device + soak->ndevices; device++) {
 		device->ends = 0;
 		device->starts = rig_starts(&soak->rig, device->name);

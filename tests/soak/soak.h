@@ -11,6 +11,7 @@
 #define SOAK_ZONES 2u
 #define SOAK_DEVICES_MAX 16u
 #define SOAK_FLOWS 2u
+#define SOAK_EARLIER "launchers.err" /* what the launchers said that were killed */
 
 struct soak_device;
 
@@ -117,6 +118,7 @@ struct soak {
 	struct soak_pending pending[SOAK_PENDING_MAX];
 	uint32_t npending;
 	char out[1 << 16]; /* of hvisor-launch */
+	char burst[256]; /* the faults since the last time that all was well, in words */
 };
 
 /* system.c: the rig with its zones, taps and devices; served when it returns. */
