@@ -220,7 +220,7 @@ bench:
 MINUTES ?= 10
 soak:
 	@./tests/install-packages build test
-	@$(MAKE) --no-print-directory tests
+	@$(MAKE) --no-print-directory programs $(BUILD)/tests/soak/soak
 	@$(BUILD)/tests/soak/soak $(if $(SECONDS),$(SECONDS),$$(($(MINUTES) * 60))) $(SEED)
 
 fuzz:
