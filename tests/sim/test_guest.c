@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The guest's driver works with a device that keeps the rules, and its checks find what does not. */
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
 
 #include "tests/sim/fake.h"
@@ -185,11 +186,63 @@ static void test_driver_config(void)
 	sim_stop(&sim);
 }
 
+/* A write that a reset dropped may have been done or not, but what it was once, it stays. */
+static void test_load_drop(void)
+{
+	struct guest_load load;
+	struct guest_blk blk;
+	struct guest guest;
+	struct sim sim = {0};
+	struct fake fake;
+	uint32_t version;
+
+	CHECK_INT(sim_start(&sim, NULL), 0);
+	fake_board(&fake, &sim, 16);
+	fake_start(&fake);
+	CHECK_INT(guest_init(&guest, &sim, FAKE_ZONE), 0);
+	CHECK_INT(guest_blk_open(&blk, &guest, FAKE_BASE, FAKE_IRQ, NULL), 0);
+	CHECK_INT(guest_load_init(&load, &blk, 0, FAKE_SECTORS / 8, 0, test_random()), 0);
+	do
+		CHECK_INT(guest_load_run(&load, 50), 0);
+	while (load.block[0].version < 2 || load.block[1].version < 2);
+	CHECK_INT(kill(fake.pid, SIGSTOP), 0);
+	load.timeout_ms = 50;
+	CHECK_INT(guest_load_run(&load, 1000), -ETIMEDOUT);
+	CHECK_INT(kill(fake.pid, SIGCONT), 0);
+	load.timeout_ms = 30000;
+	CHECK(load.done < load.submitted);
+	guest_blk_close(&blk);
+	guest_load_drop(&load);
+	CHECK_INT(load.submitted, load.done);
+	CHECK_INT(guest_blk_open(&blk, &guest, FAKE_BASE, FAKE_IRQ, NULL), 0);
+	CHECK_INT(guest_load_check(&load), 0);
+	CHECK_INT(load.wrong, 0);
+
+	/* As if the write that block 0 has had been dropped, and one of block 1 that was not done. */
+	version = load.block[0].version--;
+	load.block[0].doubt = version;
+	load.block[1].doubt = load.block[1].given + 1;
+	CHECK_INT(guest_load_check(&load), 0);
+	CHECK_INT(load.wrong, 0);
+	CHECK_INT(load.block[0].version, version);
+	CHECK_INT(load.block[0].doubt + load.block[1].doubt, 0);
+	/* As if it had been seen as not done, and were done afterwards. */
+	load.block[0].version--;
+	CHECK_INT(guest_load_check(&load), 0);
+	CHECK_INT(load.wrong, 1);
+	guest_load_finish(&load);
+	guest_blk_close(&blk);
+	guest_finish(&guest);
+	fake_kill(&fake);
+	sim_stop(&sim);
+}
+
 static const struct test tests[] = {
 	{"guest_driver_interrupts", test_driver_interrupts, 0},
 	{"guest_driver_interrupts_plain", test_driver_interrupts_plain, 0},
 	{"guest_driver_polled", test_driver_polled, 0},
 	{"guest_load_finds_wrong", test_load_finds_wrong, 0},
+	{"guest_load_drop", test_load_drop, 0},
 	{"guest_driver_config", test_driver_config, 0},
 };
 

@@ -255,10 +255,10 @@ struct soak_fault soak_fault[] = {
 	{"backend stopped, continued", inject_pause, SOAK_ONE, NULL, 0, 0, 0, 0},
 	{"backend stopped for good", inject_stop, SOAK_ONE, NULL, 0, 0, 0, 0},
 	{"driver resets its device", inject_reset, SOAK_ONE, NULL, 0, 0, 0, 0},
-	{"the same, backend stopped", inject_reset_stopped, SOAK_ONE, NULL, 0, 0, 0, 0},
+	{"driver resets, backend stopped", inject_reset_stopped, SOAK_ONE, NULL, 0, 0, 0, 0},
 	{"launcher killed", inject_launcher_kill, SOAK_ALL, NULL, 0, 0, 0, 0},
-	{"the same, and a backend", inject_launcher_kill_both, SOAK_ALL, is_not_held, 0, 0, 0, 0},
-	{"the same, during --restart", inject_launcher_kill_restart, SOAK_ALL, is_not_held, 0, 0, 0, 0},
+	{"launcher and backend killed", inject_launcher_kill_both, SOAK_ALL, is_not_held, 0, 0, 0, 0},
+	{"launcher killed in --restart", inject_launcher_kill_restart, SOAK_ALL, is_not_held, 0, 0, 0, 0},
 	{"launcher stopped, continued", inject_launcher_pause, SOAK_ALL, NULL, 0, 0, 0, 0},
 	{"zone stopped, started", inject_zone, SOAK_ZONE, NULL, 0, 0, 0, 0},
 };

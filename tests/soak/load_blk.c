@@ -29,7 +29,7 @@ static void disk_init(struct soak_device *device)
 	CHECK(disk);
 	device->own = disk;
 	/* The configuration says the same of it. */
-	snprintf(path, sizeof(path), "%s.img", device->name);
+	snprintf(path, sizeof(path), SOAK_IMAGES "/%s.img", device->name);
 	disk->image = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
 	CHECK(disk->image >= 0);
 	CHECK_INT(ftruncate(disk->image, (off_t)BLOCKS * GUEST_LOAD_BLOCK), 0);

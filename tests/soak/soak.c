@@ -24,24 +24,24 @@
 #define FEATURE(name) (1ull << (name))
 
 static struct soak_device devices[] = {
-	{.name = "blk0", .load = &soak_blk, .zone = 0, .kept = true, .keys = "\"img\": \"blk0.img\""},
+	{.name = "blk0", .load = &soak_blk, .zone = 0, .kept = true, .keys = "\"img\": \"" SOAK_IMAGES "/blk0.img\""},
 	{.name = "blk1",
 	 .load = &soak_blk,
 	 .zone = 0,
 	 .kept = true,
-	 .keys = "\"img\": \"blk1.img\", \"engine\": \"preadv\", \"cache\": \"writethrough\"",
+	 .keys = "\"img\": \"" SOAK_IMAGES "/blk1.img\", \"engine\": \"preadv\", \"cache\": \"writethrough\"",
 	 .without = FEATURE(VIRTIO_RING_F_EVENT_IDX)},
 	{.name = "blk2",
 	 .load = &soak_blk,
 	 .zone = 1,
 	 .kept = true,
-	 .keys = "\"img\": \"blk2.img\", \"readonly\": true",
+	 .keys = "\"img\": \"" SOAK_IMAGES "/blk2.img\", \"readonly\": true",
 	 .readonly = true},
 	{.name = "blk3",
 	 .load = &soak_blk,
 	 .zone = 1,
 	 .kept = true,
-	 .keys = "\"img\": \"blk3.img\", \"engine\": \"io_uring\"",
+	 .keys = "\"img\": \"" SOAK_IMAGES "/blk3.img\", \"engine\": \"io_uring\"",
 	 .without = FEATURE(VIRTIO_RING_F_INDIRECT_DESC)},
 	{.name = "net0", .load = &soak_net, .zone = 0, .keys = "\"tap\": \"net0\", \"mac\": [2, 0, 0, 0, 1, 1]"},
 	{.name = "net1",
@@ -63,9 +63,9 @@ static void print_faults(void)
 {
 	const struct soak_fault *fault;
 
-	printf("#\n# %-28s %7s %9s %13s %13s\n", "fault", "times", "survived", "heals in (ms)", "longest (ms)");
+	printf("#\n# %-30s %7s %9s %13s %13s\n", "fault", "times", "survived", "heals in (ms)", "longest (ms)");
 	for (fault = soak_fault; fault < soak_fault + soak_faults; fault++)
-		printf("# %-28s %7u %9u %13.1f %13.1f\n", fault->name, fault->times, fault->survived,
+		printf("# %-30s %7u %9u %13.1f %13.1f\n", fault->name, fault->times, fault->survived,
 		       fault->survived ? (double)fault->sum_ns / fault->survived / 1e6 : 0,
 		       (double)fault->longest_ns / 1e6);
 }

@@ -11,6 +11,7 @@
 #define SOAK_ZONES 2u
 #define SOAK_DEVICES_MAX 16u
 #define SOAK_FLOWS 2u
+#define SOAK_IMAGES "images" /* a folder in the scratch folder */
 #define SOAK_EARLIER "launchers.err" /* what the launchers said that were killed */
 
 struct soak_device;

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* The system under the soak: two zones, a launcher, taps in a network namespace of the soak's own. */
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -55,6 +58,25 @@ static void configure(struct soak *soak)
 	CHECK_INT(fclose(file), 0);
 }
 
+static void unmount_images(void)
+{
+	umount2(SOAK_IMAGES, MNT_DETACH);
+}
+
+/*
+ * In memory: a disk that keeps an fsync() waiting for seconds, as under a heavy load of others', is a fault of its own,
+ * for which a zone that stops cuts the backend off.
+ */
+static void mount_images(void)
+{
+	CHECK_INT(unshare(CLONE_NEWNS), 0);
+	CHECK_INT(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
+	CHECK_INT(mkdir(SOAK_IMAGES, 0755), 0);
+	CHECK_INT(mount("images", SOAK_IMAGES, "tmpfs", 0, "size=64m,mode=755"), 0);
+	/* Or the scratch folder cannot be removed. */
+	atexit(unmount_images);
+}
+
 void soak_init(struct soak *soak, struct soak_device *device, uint32_t n)
 {
 	struct hvisor_memory memory;
@@ -63,6 +85,7 @@ void soak_init(struct soak *soak, struct soak_device *device, uint32_t n)
 	CHECK(n <= SOAK_DEVICES_MAX);
 	net_rig_enter_namespace();
 	rig_init(&soak->rig, ZONE_MIB);
+	mount_images();
 	for (i = 1; i < SOAK_ZONES; i++) {
 		memory = soak_memory(i);
 		CHECK_INT(sim_zone_add(&soak->rig.sim, RIG_ZONE + i, &memory, 1), 0);
