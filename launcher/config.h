@@ -104,6 +104,15 @@ struct config_watchdog {
 	uint32_t action; /* enum watchdog_action */
 };
 
+#define CONFIG_CPU_WEIGHT 100u /* of a group that is given none */
+
+/* What a backend may take of root, where it has a cgroup: launcher/cgroup.h. */
+struct config_limits {
+	uint32_t cpu_weight; /* against the other backends, 1 to 10000; 0: not given, which is CONFIG_CPU_WEIGHT */
+	uint32_t cpu_max_percent; /* of one processor, 5 to 10000; 0: no limit */
+	uint64_t memory_max; /* bytes, from 4 MiB; 0: no limit */
+};
+
 #define CONFIG_POLL_ADAPTIVE 0xffffffffu
 
 struct config_device {
@@ -119,6 +128,7 @@ struct config_device {
 	uint32_t log_level; /* enum log_level */
 	struct config_restart restart;
 	struct config_watchdog watchdog;
+	struct config_limits limits;
 	struct config_blk blk;
 	struct config_rng rng;
 	struct config_net net;

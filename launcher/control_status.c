@@ -115,6 +115,14 @@ static void add_console(cJSON *object, const struct device *device)
 	}
 }
 
+static void add_cgroup(cJSON *object, const struct device *device)
+{
+	char path[4096];
+
+	snprintf(path, sizeof(path), "%s/%s", device->supervisor->cgroups.folder, device->config->name);
+	add_text(object, "cgroup", device->grouped ? path : NULL);
+}
+
 static cJSON *device_status(const struct device *device)
 {
 	cJSON *object = cJSON_CreateObject();
@@ -137,6 +145,7 @@ static cJSON *device_status(const struct device *device)
 		add_net(object, device);
 	if (device->config->type == CONFIG_CONSOLE)
 		add_console(object, device);
+	add_cgroup(object, device);
 	add_text(object, "log", device->log.path);
 	add_text(object, "log_level", logfile_level_name(device->log_level));
 	add_text(object, "last_exit", device->last_exit[0] ? device->last_exit : NULL);

@@ -38,6 +38,9 @@ bool device_is_of_other(const struct device *device, pid_t *pid, char *path, siz
  */
 int device_begin(struct device *device);
 
+/* Puts the backend into its cgroup, if there are any. What fails is logged, and the backend serves all the same. */
+void device_limit(struct device *device);
+
 /* Writes the state by which a later launcher knows the process. 0 or -errno. */
 int device_note_state(struct device *device);
 

@@ -294,6 +294,23 @@ int device_note_state(struct device *device)
 	return error;
 }
 
+void device_limit(struct device *device)
+{
+	const struct cgroups *cgroups = &device->supervisor->cgroups;
+	struct errors errors;
+	size_t i;
+
+	device->grouped = false;
+	if (cgroups->fd < 0)
+		return;
+	errors_init(&errors);
+	device->oom_kills = cgroup_oom_kills(cgroups, device->config->name);
+	device->grouped = cgroup_enter(cgroups, device->config, device->child.pid, &errors);
+	for (i = 0; errors.line && i < errors.count; i++)
+		device_say(device, LOG_WARNING, "%s", errors.line[i] ? errors.line[i] : "no memory");
+	errors_finish(&errors);
+}
+
 /* Names the waiting process to hvisor and to a later launcher, watches it and lets it go on. */
 static int begin_watch(struct device *device, struct beginning *b)
 {
@@ -335,6 +352,7 @@ static int begin_process(struct device *device, struct beginning *b)
 	device->adopted = false;
 	device->began_ns = loop_now_ns();
 	device->ready_ns = 0;
+	device_limit(device);
 	if (begin_watch(device, b) == 0)
 		return 0;
 	loop_remove(device->supervisor->loop, &device->exit);
@@ -391,6 +409,13 @@ static bool device_was_cut_off(const struct device *device)
 	       (get.flags & HVISOR_DEVICE_CUT_OFF);
 }
 
+/* Did the kernel kill it for what memory_max does not let it have? */
+static bool device_took_too_much(const struct device *device)
+{
+	return device->grouped &&
+	       cgroup_oom_kills(&device->supervisor->cgroups, device->config->name) > device->oom_kills;
+}
+
 int device_end(struct device *device)
 {
 	struct supervisor *supervisor = device->supervisor;
@@ -411,13 +436,16 @@ int device_end(struct device *device)
 		code = info.si_status;
 	} else {
 		device_say_exit(device, "signal %d (%s)%s", info.si_status, strsignal(info.si_status),
-				device_was_cut_off(device) ? " by hvisor" : "");
+				device_was_cut_off(device)     ? " by hvisor"
+				: device_took_too_much(device) ? " for want of memory"
+							       : "");
 	}
 	if (!device->adopted && spawn_failed(&device->child, &failure)) {
 		spawn_failure_text(&failure, text, sizeof(text));
 		device_reason(device, "cannot start: %s", text);
 	}
 	device->adopted = false;
+	device->grouped = false;
 	logpipe_drain(&device->pipe);
 	spawn_forget(&device->child);
 	rundir_forget(supervisor->run, device->config->name);

@@ -253,6 +253,25 @@ static int launch_probe_sandbox(struct launch *launch, struct errors *errors)
 	return launch->config->sandbox_required && missing->count ? -1 : 0;
 }
 
+/* What cannot be limited does not stop anybody; it is only said. */
+static void launch_open_cgroups(struct launch *launch)
+{
+	struct cgroups *cgroups = &launch->supervisor.cgroups;
+	struct errors errors;
+	size_t missing;
+	size_t i;
+
+	errors_init(&errors);
+	cgroups_open(cgroups, launch->options->cgroup, &errors);
+	missing = errors.count;
+	cgroups_check(cgroups, launch->config, &errors);
+	for (i = 0; errors.line && i < errors.count; i++)
+		logfile_say(&launch->log, i < missing ? LOG_INFO : LOG_WARNING, "%s%s",
+			    i < missing ? "backends have no cgroup limits: " : "",
+			    errors.line[i] ? errors.line[i] : "no memory");
+	errors_finish(&errors);
+}
+
 static int launch_open(struct launch *launch, struct errors *errors)
 {
 	const struct launch_options *options = launch->options;
@@ -272,8 +291,10 @@ static int launch_open(struct launch *launch, struct errors *errors)
 					  .loop = &launch->loop,
 					  .hv = &launch->hv,
 					  .run = &launch->run,
-					  .log = &launch->log};
+					  .log = &launch->log,
+					  .cgroups.fd = -1};
 	errors_init(&supervisor->missing);
+	launch_open_cgroups(launch);
 	if (launch_probe_sandbox(launch, errors) < 0 || launch_watch(launch, errors) < 0)
 		return -1;
 	launch->control.supervisor = supervisor;
@@ -333,6 +354,7 @@ static enum launch_exit launch_serve(const struct launch_options *options, struc
 		.run.lock_fd = -1,
 		.log.fd = -1,
 		.control.listen.fd = -1,
+		.supervisor.cgroups.fd = -1,
 		.signals.fd = -1,
 		.events.fd = -1,
 		.stdio.end = {.fd = -1, .handle = handle_stdio_end},

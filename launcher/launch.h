@@ -11,6 +11,7 @@
 #define LAUNCH_HV "/dev/hvisor"
 #define LAUNCH_RUN_DIR "/run/hvisor-launch"
 #define LAUNCH_LOG_DIR "/var/log/hvisor-launch"
+#define LAUNCH_CGROUP "/sys/fs/cgroup/hvisor-launch"
 
 /*
  * The first of HVISOR_DEVICES_MAX user and group ids, one a device: above those that systemd gives to containers and
@@ -37,6 +38,7 @@ struct launch_options {
 	const char *log_dir; /* NAME.log of each device and launcher.log of a daemon; made if it is not there */
 	const char *program_dir; /* holds hvisor-blk */
 	const char *policy_dir; /* holds hvisor-blk.policy */
+	const char *cgroup; /* the folder of the backends' cgroups, made if it is not there; or CGROUP_NONE */
 	enum launch_seccomp seccomp;
 	bool daemonize;
 	bool verbose; /* the launcher's own messages: LOG_DEBUG instead of LOG_INFO */

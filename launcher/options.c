@@ -11,6 +11,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "cgroup.h"
 #include "control.h"
 
 /* Ids below belong to accounts; the highest two of 32 bits have other meanings. */
@@ -41,6 +42,7 @@ enum option_code {
 	OPTION_PROGRAM_DIR,
 	OPTION_POLICY_DIR,
 	OPTION_SECCOMP,
+	OPTION_CGROUP,
 	OPTION_UID_BASE,
 };
 
@@ -65,6 +67,7 @@ static const struct option long_options[] = {
 	{"program-dir", required_argument, NULL, OPTION_PROGRAM_DIR},
 	{"policy-dir", required_argument, NULL, OPTION_POLICY_DIR},
 	{"seccomp", required_argument, NULL, OPTION_SECCOMP},
+	{"cgroup", required_argument, NULL, OPTION_CGROUP},
 	{"uid-base", required_argument, NULL, OPTION_UID_BASE},
 	{"verbose", no_argument, NULL, OPTION_VERBOSE},
 	{"help", no_argument, NULL, OPTION_HELP},
@@ -81,6 +84,7 @@ struct given {
 	const char *log_dir;
 	const char *program_dir;
 	const char *policy_dir;
+	const char *cgroup;
 	const char *name;
 	bool daemon;
 	bool escape;
@@ -113,6 +117,7 @@ void options_print_help(FILE *file)
 		"  --program-dir DIR         where the backends are\n"
 		"  --policy-dir DIR          where their seccomp policies are\n"
 		"  --seccomp=enforce|log     log: report forbidden system calls, but let them through\n"
+		"  --cgroup DIR|none         where the backends' cgroups are (default " LAUNCH_CGROUP ")\n"
 		"  --uid-base N              the first of 256 user ids for the backends (default %u)\n"
 		"  -v, --verbose             say more\n"
 		"\n"
@@ -313,6 +318,9 @@ static void parse_option(struct options *options, struct given *given, int code,
 	case OPTION_SECCOMP:
 		parse_seccomp(options, errors);
 		break;
+	case OPTION_CGROUP:
+		given->cgroup = optarg;
+		break;
 	case OPTION_UID_BASE:
 		parse_uid_base(options, errors);
 		break;
@@ -434,7 +442,11 @@ static int set_folders(struct options *options, const struct given *given, struc
 		launch->policy_dir = absolute(options, 4, "", given->policy_dir);
 	else
 		launch->policy_dir = options->owned[4] = find_home(true);
-	if (!launch->hv || !launch->run_dir || !launch->log_dir || !launch->program_dir || !launch->policy_dir) {
+	launch->cgroup = given->cgroup ? given->cgroup : LAUNCH_CGROUP;
+	if (strcmp(launch->cgroup, CGROUP_NONE) != 0)
+		launch->cgroup = absolute(options, 5, "", launch->cgroup);
+	if (!launch->cgroup || !launch->hv || !launch->run_dir || !launch->log_dir || !launch->program_dir ||
+	    !launch->policy_dir) {
 		errors_add(errors, "the working directory: %s", strerror(errno));
 		return -1;
 	}

@@ -36,7 +36,7 @@ struct options {
 	int escape; /* of OPTIONS_CONSOLE: the byte that ends it, -1 none */
 	bool json;
 	bool follow;
-	char *owned[5]; /* strings that launch points to */
+	char *owned[6]; /* strings that launch points to */
 };
 
 /*

@@ -31,8 +31,6 @@
 #define LIMIT_AS_SLACK (256 * MIB)
 #define LIMIT_DATA (128 * MIB)
 #define LIMIT_STACK (1 * MIB)
-/* The kernel's own worker threads of an io_uring count as processes of the user. */
-#define LIMIT_NPROC 64
 /* Kernels before 5.12 charge the rings of an io_uring to it. */
 #define LIMIT_MEMLOCK (1 * MIB)
 #define LIMIT_SIGPENDING 16
@@ -221,7 +219,7 @@ static int enter_rlimits(const struct sandbox_limits *limits, struct sandbox_fai
 		{"RLIMIT_CORE", RLIMIT_CORE, 0},
 		{"RLIMIT_FSIZE", RLIMIT_FSIZE, limits->fsize},
 		{"RLIMIT_NOFILE", RLIMIT_NOFILE, limits->files},
-		{"RLIMIT_NPROC", RLIMIT_NPROC, LIMIT_NPROC},
+		{"RLIMIT_NPROC", RLIMIT_NPROC, SANDBOX_PROCESSES_MAX},
 		{"RLIMIT_AS", RLIMIT_AS, limits->memory + LIMIT_AS_SLACK},
 		{"RLIMIT_DATA", RLIMIT_DATA, LIMIT_DATA},
 		{"RLIMIT_STACK", RLIMIT_STACK, LIMIT_STACK},

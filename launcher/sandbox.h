@@ -35,6 +35,9 @@ struct sandbox {
 	bool have[SANDBOX_LAYERS];
 };
 
+/* The most that a backend can be: the kernel's own worker threads of an io_uring count as processes of the user. */
+#define SANDBOX_PROCESSES_MAX 64u
+
 /* What a backend may use up. */
 struct sandbox_limits {
 	uint64_t memory; /* bytes of shared memory that it maps */

@@ -371,6 +371,7 @@ void device_take_over(struct device *device, bool known)
 	if (known) {
 		device_say(device, LOG_INFO, "process %d of an earlier launcher goes on serving it", device->child.pid);
 		device_set_log_level(device, device->log_level);
+		device_limit(device);
 		device_enter(device, DEVICE_RUNNING, 0);
 		return;
 	}

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "cgroup.h"
 #include "common/region.h"
 #include "config.h"
 #include "devtype.h"
@@ -70,6 +71,8 @@ struct device {
 	struct spawned child;
 	bool adopted; /* not our child: how it ends is not known */
 	uint32_t uid; /* 0: none given yet */
+	bool grouped; /* it is in the cgroup of its device */
+	uint64_t oom_kills; /* of that cgroup, before it */
 	uint64_t began_ns;
 	uint64_t ready_ns; /* 0: not ready yet */
 	struct loop_source exit;
@@ -97,6 +100,7 @@ struct supervisor {
 	struct rundir *run;
 	struct logfile *log; /* of the launcher */
 	struct sandbox sandbox;
+	struct cgroups cgroups;
 	struct errors missing; /* a line for each layer that the sandbox lacks */
 	uint32_t ndevices;
 	struct device *device;

@@ -187,6 +187,7 @@ void supervisor_finish(struct supervisor *supervisor)
 		if (supervisor->program[i].policy >= 0)
 			close(supervisor->program[i].policy);
 	}
+	cgroups_close(&supervisor->cgroups);
 	free(supervisor->device);
 	supervisor->device = NULL;
 	supervisor->ndevices = 0;
@@ -230,6 +231,8 @@ void supervisor_release(struct supervisor *supervisor)
 	for (i = 0; errors.line && i < errors.count; i++)
 		logfile_say(supervisor->log, LOG_WARNING, "%s", errors.line[i] ? errors.line[i] : "no memory");
 	errors_finish(&errors);
+	if (keep)
+		cgroups_release(&supervisor->cgroups, keep, n);
 	free(keep);
 }
 

@@ -18,6 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "launcher/cgroup.h"
 #include "launcher/control.h"
 #include "tests/test.h"
 
@@ -129,8 +130,9 @@ void rig_config_disks(struct rig *rig, const struct rig_disk *disk, uint32_t n, 
 /* The program and its common options, then those of args, then last unless it is NULL. */
 static void rig_arguments(struct rig *rig, char **argv, char *program, bool serve, va_list args)
 {
-	const char *fixed[] = {program, "--run",     rig->run_dir, serve ? "--hv" : NULL,
-			       rig->hv, "--log-dir", rig->log_dir};
+	/* The launchers of tests that run at once would share the folder of cgroups. */
+	const char *fixed[] = {program,      "--run",    rig->run_dir, serve ? "--hv" : NULL, rig->hv, "--log-dir",
+			       rig->log_dir, "--cgroup", CGROUP_NONE};
 	uint32_t n = 0;
 	size_t i;
 

@@ -181,7 +181,8 @@ static void test_defaults(void)
 	"{'sandbox': 'required', 'log_size': '0x10000', 'log_files': 0, 'zones': [{'id': '2', " MEMORY                 \
 	", 'devices': [{" BLK ", 'status': 'enable', 'name': 'root_fs-1', 'poll_us': 50, 'log_level': 'debug',"        \
 	"'restart_limit': 0, 'restart_window_s': 5, 'restart_delay_ms': '7', 'restart_delay_max_ms': '0x10',"          \
-	"'watchdog_s': 86400, 'watchdog_action': 'report',"                                                            \
+	"'watchdog_s': 86400, 'watchdog_action': 'report', 'cpu_weight': 10000, 'cpu_max_percent': '5',"               \
+	"'memory_max': '0x400000',"                                                                                    \
 	"'readonly': true, 'serial': '12345678901234567890', 'cache': 'none', 'discard': false, 'queues': 16,"         \
 	"'queue_size': 10.24e2, 'logical_block_size': 4096, 'engine': 'preadv'}]}]}"
 
@@ -208,6 +209,9 @@ static void test_all_keys(void)
 	CHECK_INT(d->restart.delay_max_ms, 16);
 	CHECK_INT(d->watchdog.limit_s, 86400);
 	CHECK_INT(d->watchdog.action, WATCHDOG_REPORT);
+	CHECK_INT(d->limits.cpu_weight, 10000);
+	CHECK_INT(d->limits.cpu_max_percent, 5);
+	CHECK_INT(d->limits.memory_max, 4194304);
 	CHECK(d->blk.readonly);
 	CHECK_STR(d->blk.serial, "12345678901234567890");
 	CHECK_INT(d->blk.cache, CONFIG_CACHE_NONE);
@@ -272,13 +276,13 @@ static void test_rng(void)
 	is_refused(RNG(", 'img': 'a.img'"), DEVICE
 		   ".img: is not a key of rng devices; the keys are type, addr, len, irq, status, name, poll_us, "
 		   "log_level, restart_limit, restart_window_s, restart_delay_ms, restart_delay_max_ms, watchdog_s, "
-		   "watchdog_action, rate\n");
-	device_is_refused(
-		"'rate': 1", DEVICE
-		".rate: is not a key of blk devices; the keys are type, addr, len, irq, "
-		"status, name, poll_us, log_level, restart_limit, restart_window_s, "
-		"restart_delay_ms, restart_delay_max_ms, watchdog_s, watchdog_action, img, readonly, serial, cache, "
-		"discard, queues, queue_size, logical_block_size, engine\n");
+		   "watchdog_action, cpu_weight, cpu_max_percent, memory_max, rate\n");
+	device_is_refused("'rate': 1",
+			  DEVICE ".rate: is not a key of blk devices; the keys are type, addr, len, irq, "
+				 "status, name, poll_us, log_level, restart_limit, restart_window_s, "
+				 "restart_delay_ms, restart_delay_max_ms, watchdog_s, watchdog_action, cpu_weight, "
+				 "cpu_max_percent, memory_max, img, readonly, serial, cache, "
+				 "discard, queues, queue_size, logical_block_size, engine\n");
 }
 
 /* The shape of upstream's files: all numbers as strings or not, types that are not served, disabled devices. */
@@ -559,7 +563,7 @@ static void test_device_keys(void)
 	is_refused(ZONE("{'type': 'console', " WINDOW ", 'img': 'a.img'}"), DEVICE
 		   ".img: is not a key of console devices; the keys are type, addr, len, irq, status, name, poll_us, "
 		   "log_level, restart_limit, restart_window_s, restart_delay_ms, restart_delay_max_ms, watchdog_s, "
-		   "watchdog_action, backend, path, "
+		   "watchdog_action, cpu_weight, cpu_max_percent, memory_max, backend, path, "
 		   "output_log, columns, rows, ports\n");
 	is_refused(ZONE("{'type': 'console', " WINDOW ", 'columns': 0, 'rows': 1001}"),
 		   DEVICE ".columns: is 0; must be a number from 1 to 1000\n" DEVICE
@@ -592,6 +596,11 @@ static void test_device_keys(void)
 			  DEVICE ".watchdog_s: is 86401; must be a number of seconds from 0 (no watchdog) to 86400\n");
 	device_is_refused("'watchdog_action': 'reset'",
 			  DEVICE ".watchdog_action: is \"reset\"; must be \"restart\" or \"report\"\n");
+	device_is_refused("'cpu_weight': 0", DEVICE ".cpu_weight: is 0; must be a number from 1 to 10000\n");
+	device_is_refused("'cpu_max_percent': 4", DEVICE
+			  ".cpu_max_percent: is 4; must be a number of percents of one processor from 5 to 10000\n");
+	device_is_refused("'memory_max': 4194303",
+			  DEVICE ".memory_max: is 4194303; must be a number of bytes from 4194304\n");
 	/* A disabled device is checked for its form all the same. */
 	device_is_refused("'status': 'disable', 'queues': 0", DEVICE ".queues: is 0; must be a number from 1 to 16\n");
 }
@@ -967,7 +976,7 @@ static void test_manual(void)
 			nkeys++;
 		}
 	}
-	CHECK_INT(nkeys, 4 + 4 + 3 + 40);
+	CHECK_INT(nkeys, 4 + 4 + 3 + 43);
 	free(text);
 }
 

@@ -191,7 +191,7 @@ static void test_numbers(void)
 	refused("'tap': 't', 'img': 'a'",
 		PLACE ".img: is not a key of net devices; the keys are type, addr, len, irq, status, name, poll_us, "
 		      "log_level, restart_limit, restart_window_s, restart_delay_ms, restart_delay_max_ms, watchdog_s, "
-		      "watchdog_action, tap, mac, "
+		      "watchdog_action, cpu_weight, cpu_max_percent, memory_max, tap, mac, "
 		      "bridge, mtu, queues, queue_size, create, rate\n");
 }
 

@@ -100,10 +100,11 @@ static void test_help_and_version(void)
 	static char manual[65536];
 	char macro[64];
 	size_t i;
-	static const char *const words[] = {
-		"--check",       "--status",     "--restart", "--stop",     "--start",   "--logs", "--resize",
-		"--link",        "--log-level",  "--json",    "--daemon",   "--hv",      "--run",  "--log-dir",
-		"--program-dir", "--policy-dir", "--seccomp", "--uid-base", "--verbose", "--help", "--version"};
+	static const char *const words[] = {"--check",      "--status",  "--restart", "--stop",      "--start",
+					    "--logs",       "--resize",  "--link",    "--log-level", "--json",
+					    "--daemon",     "--hv",      "--run",     "--log-dir",   "--program-dir",
+					    "--policy-dir", "--seccomp", "--cgroup",  "--uid-base",  "--verbose",
+					    "--help",       "--version"};
 
 	LAUNCHER_RUN(&run, "--help");
 	CHECK_INT(run.code, 0);
