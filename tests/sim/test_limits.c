@@ -25,7 +25,7 @@ static void test_without_cgroup(void)
 	rig_launch(&rig, "--cgroup", folder, NULL);
 	rig_await_starts(&rig, "blk0", 1);
 	rig_await_starts(&rig, "blk1", 1);
-	snprintf(text, sizeof(text), "backends have no cgroup limits: %s is no folder of cgroup v2", rig.dir);
+	snprintf(text, sizeof(text), "cgroup limits: %s is no folder of cgroup v2", rig.dir);
 	rig_await_text(&rig, rig.errors, text);
 	rig_await_text(&rig, rig.errors,
 		       "blk0: cpu_weight and cpu_max_percent are not held: the cgroup controller cpu is not to be had");

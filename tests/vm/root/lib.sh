@@ -9,6 +9,8 @@ image=$work/zone1.ext4
 mail_at=16384 # block, behind the file system: see guest/agent.c
 mail_number=0
 failed=0
+programs=$share/bin
+groups=/sys/fs/cgroup/hvisor-launch
 window_unused=0xa003600
 terminal=/run/hvisor-launch/console0
 parameters=/sys/module/hvisor/parameters
@@ -74,7 +76,7 @@ module_unload() {
 }
 
 launcher_start() {
-	hvisor-launch --program-dir $share/bin --policy-dir $share/policy --daemon $work/virtio_cfg.json ||
+	hvisor-launch --program-dir "$programs" --policy-dir $share/policy --daemon $work/virtio_cfg.json ||
 		wrong "hvisor-launch: $?"
 }
 
@@ -235,6 +237,7 @@ test_module_loads() {
 
 test_unload_is_clean() {
 	launcher_stop || return
+	[ ! -e $groups ] || wrong "groups are left: $(ls $groups)" || return
 	module_unload
 }
 

@@ -1,23 +1,40 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=sh disable=SC2034,SC2154,SC2086 # shared with run and lib.sh
 # Two zones with eight and three disks, all of which work at once.
-tests="module-loads eleven-devices-are-served two-zones-boot all-devices-work-at-once backends-are-killed-beside-others
-	device-is-driven-at-random-beside-others one-zone-stops-beside-the-other guest-kernels-are-well zones-shut-down
+tests="module-loads eleven-devices-are-served limits-are-held root-keeps-its-share
+	limits-without-a-group limits-outlive-the-launcher
+	two-zones-boot all-devices-work-at-once backends-are-killed-beside-others
+	device-is-driven-at-random-beside-others backend-out-of-memory-beside-others hostile-backends-beside-others one-zone-stops-beside-the-other guest-kernels-are-well zones-shut-down
 	unload-is-clean root-kernel-is-well"
 devices_1="blk0 blk1 blk2 blk3 blk4 blk5 blk6 blk7"
 devices_2="blk8 blk9 blk10"
+hostile="garbage calls deaf spins"
+hostile_window=0xa000600 # of the first of them, the others follow
+programs=$share/hostile
 disks_1="b c d e f g"
 disks_2="b c"
 driven=h
 driven_device=blk7
 driven_window=a000e00
 
+# Each has its turn later. They do not listen, so this takes its time.
+hostile_stop() {
+	for way in $hostile; do
+		hvisor-launch --stop hostile-$way &
+	done
+	wait
+}
+
 test_eleven_devices_are_served() {
 	copy $share/zone1.ext4 $work/zone2.ext4 || return
 	for n in 1-1 1-2 1-3 1-4 1-5 1-6 1-7 2-1 2-2; do
 		truncate -s 4M $work/zone$n.img
 	done
+	for way in $hostile; do
+		truncate -s 64k $work/hostile-$way.img
+	done
 	launcher_start || return
+	hostile_stop
 	for device in $devices_1 $devices_2; do
 		[ "$(status state $device)" = running ] || wrong "$device is $(status state $device)" || return
 	done
@@ -51,7 +68,7 @@ all_start() {
 
 # The number of requests of each device but the driven one, in lines of "NAME NUMBER"; an uptime is two words.
 all_requests() {
-	hvisor-launch --status | awk -v not=$driven_device '$2 == "blk" && $1 != not { print $1, $9 }'
+	hvisor-launch --status | awk -v not=$driven_device '$2 == "blk" && $1 != not && $1 !~ /^hostile/ { print $1, $9 }'
 }
 
 # Have all devices served more requests since all_requests()? The root disks only see the guests' agents.
@@ -108,6 +125,143 @@ test_device_is_driven_at_random_beside_others() {
 		dd if=/dev/vd$driven of=/dev/null bs=64k count=16 iflag=direct 2>&1" >/tmp/driven ||
 		wrong "the device is no good afterwards: $(cat /tmp/driven) $(hvisor-launch --status $driven_device)" || return
 	all_check
+}
+
+# limits_are GROUP WORDS: what the kernel knows
+limits_are() {
+	(cd $groups/$1 && cat cpu.weight cpu.max memory.max pids.max) >/tmp/limits
+	[ "$(tr '\n' ' ' </tmp/limits)" = "$2 " ] || wrong "$1: $(cat /tmp/limits)"
+}
+
+# grouped DEVICE: its backend, and nothing else, is in its group
+grouped() {
+	[ "$(cat $groups/$1/cgroup.procs)" = "$(status pid $1)" ] && [ "$(status cgroup $1)" = $groups/$1 ] ||
+		wrong "$1: not in its group: $(cat $groups/$1/cgroup.procs), $(hvisor-launch --status $1)"
+}
+
+# group_used GROUP: microseconds of processor time
+group_used() {
+	awk '$1 == "usage_usec" { print $2 }' $groups/$1/cpu.stat
+}
+
+test_limits_are_held() {
+	limits_are blk0 "100 max 20000 max 64" || return
+	for device in $devices_1 $devices_2; do
+		grouped $device || return
+	done
+	[ "$(cat $groups/cpu.weight)" = 100 ] || wrong "all of them weigh $(cat $groups/cpu.weight)" || return
+	[ ! -e $groups/hostile-spins ] || wrong "a stopped device has a group" || return
+	hvisor-launch --start hostile-spins || wrong "--start: $?" || return
+	limits_are hostile-spins "50 4000 20000 16777216 64" || return
+	grouped hostile-spins || return
+	used=$(group_used hostile-spins)
+	since=$(cut -d ' ' -f 1 /proc/uptime)
+	usleep 2000000
+	used=$(($(group_used hostile-spins) - used))
+	part=$(echo "$since $(cut -d ' ' -f 1 /proc/uptime) $used" | awk '{ printf "%d", $3 / ($2 - $1) / 10000 }')
+	echo "# a spinning backend that may have 20 % of a processor has $part %"
+	[ "$part" -ge 5 ] && [ "$part" -le 25 ] || wrong "it has $part %" || return
+	hvisor-launch --stop hostile-spins || wrong "--stop: $?" || return
+	[ ! -e $groups/hostile-spins ] || wrong "its group is left"
+}
+
+# Two backends that spin and a process of root's, all on one processor: all backends together weigh as much as it does.
+test_root_keeps_its_share() {
+	for way in garbage calls; do
+		hvisor-launch --start hostile-$way || wrong "--start: $?" || return
+		taskset -p 2 "$(status pid hostile-$way)" >/dev/null || wrong "taskset: $?" || return
+	done
+	taskset 2 sh -c 'while :; do :; done' &
+	busy=$!
+	usleep 500000
+	used=$(group_used .)
+	ticks=$(awk '{ print $14 + $15 }' /proc/$busy/stat)
+	usleep 3000000
+	ticks=$(($(awk '{ print $14 + $15 }' /proc/$busy/stat) - ticks))
+	used=$(($(group_used .) - used))
+	kill $busy
+	hostile_stop
+	part=$((ticks * 1000000 / (ticks * 10000 + used)))
+	echo "# beside two backends that spin, a process of root's has $part % of their processor"
+	[ "$part" -ge 42 ] || wrong "it has $part %"
+}
+
+# It is said, and the device is served.
+test_limits_without_a_group() {
+	hvisor-launch --stop blk10 || wrong "--stop: $?" || return
+	echo 0 >$groups/cgroup.max.descendants
+	hvisor-launch --start blk10 || wrong "--start: $?" || return
+	echo max >$groups/cgroup.max.descendants
+	[ "$(status cgroup blk10)" = - ] || wrong "$(status cgroup blk10)" || return
+	grep -q "blk10: cannot make the group $groups/blk10" /var/log/hvisor-launch/launcher.log ||
+		wrong "nobody says so" || return
+	hvisor-launch --restart blk10 || wrong "--restart: $?" || return
+	grouped blk10
+}
+
+test_limits_outlive_the_launcher() {
+	pid=$(status pid blk9)
+	kill -KILL "$(launcher_pid)"
+	[ "$(cat $groups/blk9/cgroup.procs)" = "$pid" ] || wrong "its group is gone" || return
+	echo 7 >$groups/blk9/pids.max
+	mkdir $groups/left || return
+	launcher_start || return
+	hostile_stop
+	[ "$(status pid blk9)" = "$pid" ] || wrong "it was not adopted" || return
+	grouped blk9 || return
+	limits_are blk9 "100 max 20000 max 64" || return
+	[ ! -e $groups/left ] || wrong "a group that no device has is left"
+}
+
+# The kernel kills a backend for its memory; its guest does not notice.
+test_backend_out_of_memory_beside_others() {
+	all_start || return
+	all_go_on || return
+	pid=$(status pid blk9)
+	echo 0 >$groups/blk9/memory.max
+	wait_for 20 device_is_new blk9 "$pid" || wrong "no new backend: $(hvisor-launch --status blk9)" || return
+	hvisor-launch --status blk9 | grep -q 'last_exit .*signal 9 (Killed) for want of memory' ||
+		wrong "$(hvisor-launch --status blk9)" || return
+	limits_are blk9 "100 max 20000 max 64" || return
+	all_go_on || return
+	all_check
+}
+
+# hostile_try WAY WINDOW: a driver's life with it ends in time, and by then the backend was killed
+hostile_try() {
+	hvisor-launch --start hostile-$1 || wrong "--start hostile-$1: $?" || return
+	guest "registers reset $2 0x68000000" >/tmp/reset || wrong "$(cat /tmp/reset)" || return
+	read -r held value </tmp/reset
+	echo "# hostile-$1: a reset was held for $held ms"
+	[ "$held" -ge 1500 ] && [ "$held" -le 4000 ] && [ "$value" = 0 ] ||
+		wrong "hostile-$1: $held ms, then status $value" || return
+	wait_for 20 hvisor_killed hostile-$1 || wrong "$(hvisor-launch --status hostile-$1)" || return
+	all_go_on || return
+	hvisor-launch --stop hostile-$1 || wrong "--stop hostile-$1: $?"
+}
+
+hvisor_killed() {
+	hvisor-launch --status "$1" >/tmp/killed &&
+		grep -q 'last_exit .*signal 9 (Killed) by hvisor' /tmp/killed && grep -q 'state *running' /tmp/killed
+}
+
+# Backends that somebody has taken over: only who depends on them notices.
+test_hostile_backends_beside_others() {
+	all_start || return
+	all_go_on || return
+	for device in $devices_1 $devices_2; do
+		status restarts $device
+	done >/tmp/restarts
+	window=$((hostile_window))
+	zone_select 2
+	for way in $hostile; do
+		hostile_try $way $window || return
+		window=$((window + 512))
+	done
+	all_check || return
+	for device in $devices_1 $devices_2; do
+		status restarts $device
+	done | cmp - /tmp/restarts || wrong "others were restarted too"
 }
 
 test_one_zone_stops_beside_the_other() {
