@@ -267,8 +267,7 @@ static void launch_open_cgroups(struct launch *launch)
 	cgroups_check(cgroups, launch->config, &errors);
 	for (i = 0; errors.line && i < errors.count; i++)
 		logfile_say(&launch->log, i < missing ? LOG_INFO : LOG_WARNING, "%s%s",
-			    i < missing ? "cgroup limits: " : "",
-			    errors.line[i] ? errors.line[i] : "no memory");
+			    i < missing ? "cgroup limits: " : "", errors.line[i] ? errors.line[i] : "no memory");
 	errors_finish(&errors);
 }
 
