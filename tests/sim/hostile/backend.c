@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A backend that somebody has taken over. It is hvisor-blk until it serves, in its whole sandbox; from there on a
- * device named "hostile-" and a way in the table below does its worst, and every other one serves as usual. Linked with
- * --wrap=backend_loop and --wrap=confine_self.
+ * device named "hostile-" and a way in the table below does its worst, one named "patient-" and a way waits with that
+ * for a driver, and every other one serves as usual. Linked with --wrap=backend_loop and --wrap=confine_self.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -18,7 +18,8 @@
 #include "common/backend_loop.h"
 #include "common/confine.h"
 
-#define PREFIX "hostile-"
+#define AT_ONCE "hostile-"
+#define PATIENT "patient-"
 
 int __real_backend_loop(struct backend *b);
 int __wrap_backend_loop(struct backend *b);
@@ -155,14 +156,27 @@ static const struct {
 	{"stack", stack},     {"spins", spins}, {"pages", pages},
 };
 
+/* Looks to the watchdog as if it rested. */
+static void await_driver(struct backend *b)
+{
+	struct timespec pause = {.tv_nsec = 10000000};
+
+	core_store(&b->region->doorbell.sleeping, 1);
+	while (!core_load(&b->region->driver.status))
+		ppoll(NULL, 0, &pause, NULL);
+	core_store(&b->region->doorbell.sleeping, 0);
+}
+
 int __wrap_backend_loop(struct backend *b)
 {
 	size_t i;
 
-	if (strncmp(b->name, PREFIX, strlen(PREFIX)) != 0)
+	if (strncmp(b->name, PATIENT, strlen(PATIENT)) == 0)
+		await_driver(b);
+	else if (strncmp(b->name, AT_ONCE, strlen(AT_ONCE)) != 0)
 		return __real_backend_loop(b);
 	for (i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
-		if (strcmp(b->name + strlen(PREFIX), ways[i].name) == 0)
+		if (strcmp(b->name + strlen(AT_ONCE), ways[i].name) == 0)
 			ways[i].run(b);
 	}
 	log_error("%s is no way to be hostile, or it came to an end", b->name);

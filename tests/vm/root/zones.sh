@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=sh disable=SC2034,SC2154,SC2086 # shared with run and lib.sh
 # Two zones with eight and three disks, all of which work at once.
-tests="module-loads eleven-devices-are-served limits-are-held root-keeps-its-share
-	limits-without-a-group limits-outlive-the-launcher
-	two-zones-boot all-devices-work-at-once backends-are-killed-beside-others
-	device-is-driven-at-random-beside-others backend-out-of-memory-beside-others hostile-backends-beside-others one-zone-stops-beside-the-other guest-kernels-are-well zones-shut-down
-	unload-is-clean root-kernel-is-well"
+tests="module-loads eleven-devices-are-served limits-are-held root-keeps-its-share limits-without-a-group
+	limits-outlive-the-launcher two-zones-boot all-devices-work-at-once backends-are-killed-beside-others
+	device-is-driven-at-random-beside-others backend-out-of-memory-beside-others hostile-backends-beside-others
+	one-zone-stops-beside-the-other guest-kernels-are-well zones-shut-down unload-is-clean root-kernel-is-well"
 devices_1="blk0 blk1 blk2 blk3 blk4 blk5 blk6 blk7"
 devices_2="blk8 blk9 blk10"
 hostile="garbage calls deaf spins"
@@ -17,24 +16,15 @@ driven=h
 driven_device=blk7
 driven_window=a000e00
 
-# Each has its turn later. They do not listen, so this takes its time.
-hostile_stop() {
-	for way in $hostile; do
-		hvisor-launch --stop hostile-$way &
-	done
-	wait
-}
-
 test_eleven_devices_are_served() {
 	copy $share/zone1.ext4 $work/zone2.ext4 || return
 	for n in 1-1 1-2 1-3 1-4 1-5 1-6 1-7 2-1 2-2; do
 		truncate -s 4M $work/zone$n.img
 	done
 	for way in $hostile; do
-		truncate -s 64k $work/hostile-$way.img
+		truncate -s 64k $work/patient-$way.img
 	done
 	launcher_start || return
-	hostile_stop
 	for device in $devices_1 $devices_2; do
 		[ "$(status state $device)" = running ] || wrong "$device is $(status state $device)" || return
 	done
@@ -68,7 +58,7 @@ all_start() {
 
 # The number of requests of each device but the driven one, in lines of "NAME NUMBER"; an uptime is two words.
 all_requests() {
-	hvisor-launch --status | awk -v not=$driven_device '$2 == "blk" && $1 != not && $1 !~ /^hostile/ { print $1, $9 }'
+	hvisor-launch --status | awk -v not=$driven_device '$2 == "blk" && $1 != not && $1 !~ /^patient/ { print $1, $9 }'
 }
 
 # Have all devices served more requests since all_requests()? The root disks only see the guests' agents.
@@ -144,43 +134,49 @@ group_used() {
 	awk '$1 == "usage_usec" { print $2 }' $groups/$1/cpu.stat
 }
 
+# busy_start [GROUP]: a process of root's that spins, beside the others of its kind; in the end, busy_stop()
+busy_start() {
+	taskset 2 sh -c 'while :; do :; done' &
+	busy="$busy $!"
+	[ -z "$1" ] || echo $! >$groups/$1/cgroup.procs || wrong "$1 takes no process"
+}
+
+busy_stop() {
+	kill $busy
+	busy=
+}
+
+# The weight of all of them is the kernel's, which is that of one process.
 test_limits_are_held() {
 	limits_are blk0 "100 max 20000 max 64" || return
+	limits_are patient-spins "50 4000 20000 16777216 64" || return
+	[ "$(cat $groups/cpu.weight)" = 100 ] || wrong "all of them weigh $(cat $groups/cpu.weight)" || return
 	for device in $devices_1 $devices_2; do
 		grouped $device || return
 	done
-	[ "$(cat $groups/cpu.weight)" = 100 ] || wrong "all of them weigh $(cat $groups/cpu.weight)" || return
-	[ ! -e $groups/hostile-spins ] || wrong "a stopped device has a group" || return
-	hvisor-launch --start hostile-spins || wrong "--start: $?" || return
-	limits_are hostile-spins "50 4000 20000 16777216 64" || return
-	grouped hostile-spins || return
-	used=$(group_used hostile-spins)
+	busy_start patient-spins || return
+	used=$(group_used patient-spins)
 	since=$(cut -d ' ' -f 1 /proc/uptime)
 	usleep 2000000
-	used=$(($(group_used hostile-spins) - used))
+	used=$(($(group_used patient-spins) - used))
 	part=$(echo "$since $(cut -d ' ' -f 1 /proc/uptime) $used" | awk '{ printf "%d", $3 / ($2 - $1) / 10000 }')
-	echo "# a spinning backend that may have 20 % of a processor has $part %"
-	[ "$part" -ge 5 ] && [ "$part" -le 25 ] || wrong "it has $part %" || return
-	hvisor-launch --stop hostile-spins || wrong "--stop: $?" || return
-	[ ! -e $groups/hostile-spins ] || wrong "its group is left"
+	busy_stop
+	echo "# what spins and may have 20 % of a processor has $part %"
+	[ "$part" -ge 5 ] && [ "$part" -le 25 ] || wrong "it has $part %"
 }
 
-# Two backends that spin and a process of root's, all on one processor: all backends together weigh as much as it does.
+# Two backends that spin, or what stands for them, and a process of root's, all on one processor.
 test_root_keeps_its_share() {
-	for way in garbage calls; do
-		hvisor-launch --start hostile-$way || wrong "--start: $?" || return
-		taskset -p 2 "$(status pid hostile-$way)" >/dev/null || wrong "taskset: $?" || return
-	done
-	taskset 2 sh -c 'while :; do :; done' &
-	busy=$!
+	busy_start blk9 || return
+	busy_start blk10 || return
+	busy_start || return
 	usleep 500000
 	used=$(group_used .)
-	ticks=$(awk '{ print $14 + $15 }' /proc/$busy/stat)
+	ticks=$(awk '{ print $14 + $15 }' /proc/$!/stat)
 	usleep 3000000
-	ticks=$(($(awk '{ print $14 + $15 }' /proc/$busy/stat) - ticks))
+	ticks=$(($(awk '{ print $14 + $15 }' /proc/$!/stat) - ticks))
 	used=$(($(group_used .) - used))
-	kill $busy
-	hostile_stop
+	busy_stop
 	part=$((ticks * 1000000 / (ticks * 10000 + used)))
 	echo "# beside two backends that spin, a process of root's has $part % of their processor"
 	[ "$part" -ge 42 ] || wrong "it has $part %"
@@ -189,6 +185,7 @@ test_root_keeps_its_share() {
 # It is said, and the device is served.
 test_limits_without_a_group() {
 	hvisor-launch --stop blk10 || wrong "--stop: $?" || return
+	[ ! -e $groups/blk10 ] || wrong "a stopped device has a group" || return
 	echo 0 >$groups/cgroup.max.descendants
 	hvisor-launch --start blk10 || wrong "--start: $?" || return
 	echo max >$groups/cgroup.max.descendants
@@ -206,7 +203,6 @@ test_limits_outlive_the_launcher() {
 	echo 7 >$groups/blk9/pids.max
 	mkdir $groups/left || return
 	launcher_start || return
-	hostile_stop
 	[ "$(status pid blk9)" = "$pid" ] || wrong "it was not adopted" || return
 	grouped blk9 || return
 	limits_are blk9 "100 max 20000 max 64" || return
@@ -229,15 +225,15 @@ test_backend_out_of_memory_beside_others() {
 
 # hostile_try WAY WINDOW: a driver's life with it ends in time, and by then the backend was killed
 hostile_try() {
-	hvisor-launch --start hostile-$1 || wrong "--start hostile-$1: $?" || return
+	used=$(group_used patient-$1)
 	guest "registers reset $2 0x68000000" >/tmp/reset || wrong "$(cat /tmp/reset)" || return
 	read -r held value </tmp/reset
-	echo "# hostile-$1: a reset was held for $held ms"
+	wait_for 20 hvisor_killed patient-$1 || wrong "$(hvisor-launch --status patient-$1)" || return
+	used=$(($(group_used patient-$1) - used))
+	echo "# $1: a reset was held for $held ms, the backend ran for $((used / 1000)) ms"
 	[ "$held" -ge 1500 ] && [ "$held" -le 4000 ] && [ "$value" = 0 ] ||
-		wrong "hostile-$1: $held ms, then status $value" || return
-	wait_for 20 hvisor_killed hostile-$1 || wrong "$(hvisor-launch --status hostile-$1)" || return
-	all_go_on || return
-	hvisor-launch --stop hostile-$1 || wrong "--stop hostile-$1: $?"
+		wrong "$1: $held ms, then status $value" || return
+	all_go_on
 }
 
 hvisor_killed() {
