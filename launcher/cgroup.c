@@ -274,6 +274,10 @@ void cgroups_release(const struct cgroups *cgroups, const struct config_device *
 	}
 	if (dir)
 		closedir(dir);
-	if (n == 0)
+}
+
+void cgroups_remove(const struct cgroups *cgroups)
+{
+	if (cgroups->fd >= 0)
 		rmdir(cgroups->folder);
 }

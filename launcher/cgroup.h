@@ -51,7 +51,10 @@ bool cgroup_enter(const struct cgroups *cgroups, const struct config_device *dev
 /* How many processes of the group were killed for want of memory, since the group was made; 0 if that is not known. */
 uint64_t cgroup_oom_kills(const struct cgroups *cgroups, const char *name);
 
-/* Removes the groups of all devices but the n in keep, and with none in it the folder; those with processes stay. */
+/* Removes the groups of all devices but the n in keep; those with processes stay. */
 void cgroups_release(const struct cgroups *cgroups, const struct config_device *const *keep, uint32_t n);
+
+/* Removes the folder, unless there are groups in it; nothing can be put into groups after that. */
+void cgroups_remove(const struct cgroups *cgroups);
 
 #endif

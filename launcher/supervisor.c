@@ -233,6 +233,8 @@ void supervisor_release(struct supervisor *supervisor)
 	errors_finish(&errors);
 	if (keep)
 		cgroups_release(&supervisor->cgroups, keep, n);
+	if (supervisor->ending)
+		cgroups_remove(&supervisor->cgroups);
 	free(keep);
 }
 

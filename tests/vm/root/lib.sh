@@ -119,6 +119,12 @@ backend_kill() {
 	wait_for 20 device_is_new "$1" "$pid" || wrong "$1: no new backend: $(status state "$1")"
 }
 
+# grouped DEVICE: its backend, and nothing else, is in its group
+grouped() {
+	[ "$(cat $groups/"$1"/cgroup.procs)" = "$(status pid "$1")" ] && [ "$(status cgroup "$1")" = $groups/"$1" ] ||
+		wrong ""$1": not in its group: $(cat $groups/"$1"/cgroup.procs), $(hvisor-launch --status "$1")"
+}
+
 zone_list_has() {
 	hvisor zone list | grep -q "^| *$zone |"
 }
