@@ -122,7 +122,7 @@ backend_kill() {
 # grouped DEVICE: its backend, and nothing else, is in its group
 grouped() {
 	[ "$(cat $groups/"$1"/cgroup.procs)" = "$(status pid "$1")" ] && [ "$(status cgroup "$1")" = $groups/"$1" ] ||
-		wrong ""$1": not in its group: $(cat $groups/"$1"/cgroup.procs), $(hvisor-launch --status "$1")"
+		wrong "$1: not in its group: $(cat $groups/"$1"/cgroup.procs), $(hvisor-launch --status "$1")"
 }
 
 zone_list_has() {
