@@ -188,8 +188,6 @@ static void set_limits(const struct cgroups *cgroups, const struct config_device
 		snprintf(value, sizeof(value), "%u", limits->cpu_weight ? limits->cpu_weight : CONFIG_CPU_WEIGHT);
 		set(cgroups, device->name, "cpu.weight", value, errors);
 		snprintf(value, sizeof(value), "max %u", PERIOD_US);
-		if (limits->cpu_max_percent)
-			snprintf(value, sizeof(value), "%u %u", PERIOD_US / 100 * limits->cpu_max_percent, PERIOD_US);
 		set(cgroups, device->name, "cpu.max", value, errors);
 	}
 	if (cgroups->have[CGROUP_MEMORY]) {
@@ -218,6 +216,16 @@ bool cgroup_enter(const struct cgroups *cgroups, const struct config_device *dev
 	snprintf(value, sizeof(value), "%d", pid);
 	set(cgroups, device->name, "cgroup.procs", value, errors);
 	return errors->count == before;
+}
+
+void cgroup_limit_cpu(const struct cgroups *cgroups, const struct config_device *device, struct errors *errors)
+{
+	char value[64];
+
+	if (!cgroups->have[CGROUP_CPU] || !device->limits.cpu_max_percent)
+		return;
+	snprintf(value, sizeof(value), "%u %u", PERIOD_US / 100 * device->limits.cpu_max_percent, PERIOD_US);
+	set(cgroups, device->name, "cpu.max", value, errors);
 }
 
 uint64_t cgroup_oom_kills(const struct cgroups *cgroups, const char *name)

@@ -45,8 +45,12 @@ void cgroups_check(const struct cgroups *cgroups, const struct config *config, s
 /*
  * Makes the group of a device, if it is not there, sets its limits as the configuration has them now, and puts the
  * process pid into it. What fails is added to errors, and the rest is done all the same. True: the process is in it.
+ * cpu_max_percent holds from cgroup_limit_cpu() on: a backend has to begin in time, which can take more.
  */
 bool cgroup_enter(const struct cgroups *cgroups, const struct config_device *device, pid_t pid, struct errors *errors);
+
+/* The backend serves. */
+void cgroup_limit_cpu(const struct cgroups *cgroups, const struct config_device *device, struct errors *errors);
 
 /* How many processes of the group were killed for want of memory, since the group was made; 0 if that is not known. */
 uint64_t cgroup_oom_kills(const struct cgroups *cgroups, const char *name);

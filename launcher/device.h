@@ -41,6 +41,9 @@ int device_begin(struct device *device);
 /* Puts the backend into its cgroup, if there are any. What fails is logged, and the backend serves all the same. */
 void device_limit(struct device *device);
 
+/* The same when it serves, for the limit that does not hold before. */
+void device_limit_cpu(const struct device *device);
+
 /* Writes the state by which a later launcher knows the process. 0 or -errno. */
 int device_note_state(struct device *device);
 

@@ -294,11 +294,20 @@ int device_note_state(struct device *device)
 	return error;
 }
 
+/* Logs what could not be limited, and finishes errors. */
+static void say_unlimited(const struct device *device, struct errors *errors)
+{
+	size_t i;
+
+	for (i = 0; errors->line && i < errors->count; i++)
+		device_say(device, LOG_WARNING, "%s", errors->line[i] ? errors->line[i] : "no memory");
+	errors_finish(errors);
+}
+
 void device_limit(struct device *device)
 {
 	const struct cgroups *cgroups = &device->supervisor->cgroups;
 	struct errors errors;
-	size_t i;
 
 	device->grouped = false;
 	if (cgroups->fd < 0)
@@ -306,9 +315,18 @@ void device_limit(struct device *device)
 	errors_init(&errors);
 	device->oom_kills = cgroup_oom_kills(cgroups, device->config->name);
 	device->grouped = cgroup_enter(cgroups, device->config, device->child.pid, &errors);
-	for (i = 0; errors.line && i < errors.count; i++)
-		device_say(device, LOG_WARNING, "%s", errors.line[i] ? errors.line[i] : "no memory");
-	errors_finish(&errors);
+	say_unlimited(device, &errors);
+}
+
+void device_limit_cpu(const struct device *device)
+{
+	struct errors errors;
+
+	if (!device->grouped)
+		return;
+	errors_init(&errors);
+	cgroup_limit_cpu(&device->supervisor->cgroups, device->config, &errors);
+	say_unlimited(device, &errors);
 }
 
 /* Names the waiting process to hvisor and to a later launcher, watches it and lets it go on. */

@@ -225,6 +225,7 @@ static void on_restart_early(struct device *device)
 static void on_ready(struct device *device)
 {
 	device->ready_ns = loop_now_ns();
+	device_limit_cpu(device);
 	/* Its program runs, so there is nothing to report. */
 	close(device->child.report_fd);
 	device->child.report_fd = -1;
@@ -372,6 +373,7 @@ void device_take_over(struct device *device, bool known)
 		device_say(device, LOG_INFO, "process %d of an earlier launcher goes on serving it", device->child.pid);
 		device_set_log_level(device, device->log_level);
 		device_limit(device);
+		device_limit_cpu(device);
 		device_enter(device, DEVICE_RUNNING, 0);
 		return;
 	}
