@@ -123,12 +123,6 @@ limits_are() {
 	[ "$(tr '\n' ' ' </tmp/limits)" = "$2 " ] || wrong "$1: $(cat /tmp/limits)"
 }
 
-# grouped DEVICE: its backend, and nothing else, is in its group
-grouped() {
-	[ "$(cat $groups/$1/cgroup.procs)" = "$(status pid $1)" ] && [ "$(status cgroup $1)" = $groups/$1 ] ||
-		wrong "$1: not in its group: $(cat $groups/$1/cgroup.procs), $(hvisor-launch --status $1)"
-}
-
 # group_used GROUP: microseconds of processor time
 group_used() {
 	awk '$1 == "usage_usec" { print $2 }' $groups/$1/cpu.stat
