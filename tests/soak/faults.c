@@ -10,7 +10,7 @@
 #include "tests/soak/soak.h"
 #include "tests/test.h"
 
-#define STOP_MAX_MS 400u /* well below watchdog_s */
+#define STOP_MAX_MS 400u /* well below the default of watchdog_s */
 #define END_MS 30000
 #define KILLS 8u
 #define STOPPED_ZONE 0xdb

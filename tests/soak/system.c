@@ -37,7 +37,7 @@ static void write_zone(struct soak *soak, FILE *file, uint32_t zone)
 		fprintf(file,
 			"%s{\"type\": \"%s\", \"name\": \"%s\", \"addr\": %llu, \"len\": 512, \"irq\": %u,\n"
 			" \"restart_limit\": 0, \"restart_delay_ms\": 1, \"restart_delay_max_ms\": 20,\n"
-			" \"watchdog_s\": 5, %s}",
+			" %s}",
 			comma, device->load->type, device->name, (unsigned long long)rig_base(device->index),
 			rig_irq(device->index), device->keys);
 		comma = ",\n";
