@@ -17,6 +17,7 @@ parameters=/sys/module/hvisor/parameters
 rest_terminal=/dev/hvc0 # in the guest
 rest_other_end=$terminal
 window_blk=0xa003c00
+known=$work/virtio_cfg.json # the devices that the zones' trees have
 
 export PATH="$share/bin:$PATH"
 
@@ -131,7 +132,7 @@ zone_list_has() {
 
 zone_start() {
 	mail_send true
-	hvisor zone start --virtio $work/virtio_cfg.json "$work/zone${zone}_linux.json" || wrong "hvisor zone start: $?"
+	hvisor zone start --virtio $known "$work/zone${zone}_linux.json" || wrong "hvisor zone start: $?"
 }
 
 # Backends that become quiet end it, not the deadline for those that do not.

@@ -10,6 +10,7 @@ devices_2="blk8 blk9 blk10"
 hostile="garbage calls deaf spins"
 hostile_window=0xa000600 # of the first of them, the others follow
 programs=$share/hostile
+known=$work/known_cfg.json
 disks_1="b c d e f g"
 disks_2="b c"
 driven=h
