@@ -4,24 +4,32 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "launcher/device.h"
 
 #define TICK_NS 1000000000u
+#define RAN_LEAST_NS 1000000u /* in a look that counts, of one that runs */
 
-/* What the kernel says of a process: /proc/PID/status, proc(5). */
-struct process_look {
-	char state; /* R, S, D, T, t; Z or 0: it is gone */
-	pid_t tracer; /* 0: none */
-};
-
-static struct process_look process_look(pid_t pid)
+static uint64_t process_ran_ns(pid_t pid)
 {
-	struct process_look look = {0};
+	struct timespec ran;
+	clockid_t clock;
+
+	if (clock_getcpuclockid(pid, &clock) != 0 || clock_gettime(clock, &ran) < 0)
+		return 0;
+	return (uint64_t)ran.tv_sec * 1000000000u + (uint64_t)ran.tv_nsec;
+}
+
+static struct watchdog_look backend_look(const struct device *device)
+{
+	pid_t pid = device->child.pid;
+	struct watchdog_look look = {0};
 	char path[64];
 	char line[256];
 	FILE *file;
 
+	look.heartbeat = core_load(&device->view->device.heartbeat);
 	snprintf(path, sizeof(path), "/proc/%d/status", pid);
 	file = fopen(path, "re");
 	if (!file)
@@ -32,25 +40,53 @@ static struct process_look process_look(pid_t pid)
 			break;
 	}
 	fclose(file);
+	look.ran_ns = process_ran_ns(pid);
+	look.sleeping = core_load(&device->view->doorbell.sleeping) == 1;
 	return look;
 }
 
 /*
- * Does the backend rest, as it should without work? A stopped process that slept before would come back to no work
- * that arrives, so it does not count as resting.
+ * Is it at work, or at rest as it should be without work? A stopped process that slept before would come back to no
+ * work that arrives, so it does neither. Of one that is gone an event tells.
  */
-static bool backend_rests(const struct device *device, const struct process_look *look)
+static bool look_is_well(const struct watchdog *watchdog, const struct watchdog_look *look)
 {
-	return look->state == 'S' && core_load(&device->view->doorbell.sleeping) == 1;
+	bool moves = look->heartbeat != watchdog->heartbeat;
+
+	return !look->state || look->state == 'Z' || (look->state != 'T' && moves) ||
+	       (look->state == 'S' && look->sleeping);
+}
+
+/*
+ * Is it kept from running, by what is more urgent or by its own limit? What it does run adds up, so that a spinner is
+ * found also where it gets little.
+ */
+static bool look_waits_for_processor(const struct watchdog *watchdog, const struct watchdog_look *look)
+{
+	return look->state == 'R' && look->ran_ns - watchdog->ran_ns < RAN_LEAST_NS;
+}
+
+void watchdog_count(struct watchdog *watchdog, const struct watchdog_look *look)
+{
+	bool well = look_is_well(watchdog, look);
+
+	watchdog->heartbeat = look->heartbeat;
+	if (!well && look_waits_for_processor(watchdog, look))
+		return;
+	watchdog->ran_ns = look->ran_ns;
+	if (well)
+		watchdog->still_s = 0;
+	else if (watchdog->still_s < UINT32_MAX)
+		watchdog->still_s++;
 }
 
 /* One that sleeps in the kernel without interruption does not end by a kill either, and a debugger wants it alive. */
-static bool kill_helps(const struct process_look *look)
+static bool kill_helps(const struct watchdog_look *look)
 {
 	return look->state != 'D' && !look->tracer;
 }
 
-static void describe(char *text, size_t size, const struct process_look *look)
+static void describe(char *text, size_t size, const struct watchdog_look *look)
 {
 	if (look->tracer)
 		snprintf(text, size, "process %d traces it", look->tracer);
@@ -65,7 +101,7 @@ static void describe(char *text, size_t size, const struct process_look *look)
 		snprintf(text, size, "it waits for something else than work");
 }
 
-static void watchdog_bite(struct device *device, const struct process_look *look)
+static void watchdog_bite(struct device *device, const struct watchdog_look *look)
 {
 	bool restart = device->config->watchdog.action == WATCHDOG_RESTART && kill_helps(look);
 	uint32_t limit_s = device->config->watchdog.limit_s;
@@ -85,26 +121,17 @@ static void watchdog_bite(struct device *device, const struct process_look *look
 
 static void watchdog_look(struct device *device)
 {
-	struct watchdog *watchdog = &device->watchdog;
+	struct watchdog_look look = backend_look(device);
 	uint32_t limit_s = device->config->watchdog.limit_s;
-	uint64_t heartbeat = core_load(&device->view->device.heartbeat);
-	bool moves = heartbeat != watchdog->heartbeat;
-	struct process_look look;
+	uint32_t before_s = device->watchdog.still_s;
 
-	watchdog->heartbeat = heartbeat;
-	look = process_look(device->child.pid);
-	/* Of one that is gone an event tells. */
-	if (!look.state || look.state == 'Z' || (look.state != 'T' && moves) || backend_rests(device, &look)) {
-		if (watchdog_hangs(device))
-			device_say(device, LOG_INFO, "process %d moves again, after %u s", device->child.pid,
-				   watchdog->still_s);
-		watchdog->still_s = 0;
+	watchdog_count(&device->watchdog, &look);
+	if (device->watchdog.still_s == before_s)
 		return;
-	}
-	if (watchdog->still_s < UINT32_MAX)
-		watchdog->still_s++;
-	watchdog->hangs += watchdog->still_s == limit_s;
-	if (watchdog->still_s >= limit_s)
+	if (before_s >= limit_s && !device->watchdog.still_s)
+		device_say(device, LOG_INFO, "process %d moves again, after %u s", device->child.pid, before_s);
+	device->watchdog.hangs += device->watchdog.still_s == limit_s;
+	if (device->watchdog.still_s >= limit_s)
 		watchdog_bite(device, &look);
 }
 
@@ -130,6 +157,7 @@ void watchdog_start(struct device *device)
 		return;
 	device->watchdog.timer.handle = handle_tick;
 	device->watchdog.still_s = 0;
+	device->watchdog.ran_ns = process_ran_ns(device->child.pid);
 	device->watchdog.heartbeat = core_load(&device->view->device.heartbeat);
 	watchdog_arm(device);
 }
