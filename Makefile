@@ -200,7 +200,7 @@ test-steps:
 test-vm:
 	@./tests/install-packages build test cross vm
 	@./tests/vm/build
-	@./tests/run $(if $(ONLY),--only $(ONLY)) tests/vm/test
+	@VM_ALL=1 ./tests/run $(if $(ONLY),--only $(ONLY)) tests/vm/test
 
 demo:
 	@./tests/install-packages build test cross vm
