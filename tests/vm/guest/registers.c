@@ -5,6 +5,8 @@
  *        registers drive ADDRESS COUNT     COUNT writes from each CPU to the registers of a device, mostly such as a
  *                                          driver writes, in no order at all
  *        registers acknowledge ADDRESS COUNT   COUNT times from each CPU 0 to InterruptACK
+ *        registers reset ADDRESS MEMORY    what a driver does in its whole life, with a queue at MEMORY; prints for how
+ *                                          many ms the reset at its end was held, and the status afterwards
  *        registers time ADDRESS COUNT US   the times of COUNT reads of 32 bits, with pauses of US between
  */
 #define _GNU_SOURCE
@@ -218,6 +220,37 @@ static int take_times(uint64_t address, unsigned long count, useconds_t pause)
 	return 0;
 }
 
+/* virtio 1.2, 3.1.1 and 4.2.3 */
+static int reset(uint64_t address, uint64_t memory)
+{
+	static const uint16_t rings[] = {0x80, 0x90, 0xa0};
+	volatile uint8_t *window = window_map(address);
+	uint64_t frequency;
+	uint64_t begin;
+	unsigned int n;
+
+	__asm__ volatile("mrs %0, cntfrq_el0" : "=r"(frequency));
+	register_write(window + 0x70, 4, 0);
+	register_write(window + 0x70, 4, 3); /* ACKNOWLEDGE, DRIVER */
+	register_write(window + 0x24, 4, 1);
+	register_write(window + 0x20, 4, 1); /* VIRTIO_F_VERSION_1 */
+	register_write(window + 0x70, 4, 11); /* FEATURES_OK */
+	register_write(window + 0x30, 4, 0);
+	register_write(window + 0x38, 4, 8);
+	for (n = 0; n < 3; n++) {
+		register_write(window + rings[n], 4, memory + n * 4096);
+		register_write(window + rings[n] + 4, 4, (memory + n * 4096) >> 32);
+	}
+	register_write(window + 0x44, 4, 1);
+	register_write(window + 0x70, 4, 15); /* DRIVER_OK */
+	register_write(window + 0x50, 4, 0);
+	begin = counter();
+	register_write(window + 0x70, 4, 0);
+	printf("%llu %llu\n", (unsigned long long)((counter() - begin) * 1000 / frequency),
+	       (unsigned long long)register_read(window + 0x70, 4));
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	uint64_t address = argc > 2 ? strtoull(argv[2], NULL, 0) : 0;
@@ -229,9 +262,12 @@ int main(int argc, char **argv)
 		return hammer(address, count, drive_from);
 	if (argc == 4 && strcmp(argv[1], "acknowledge") == 0)
 		return hammer(address, count, acknowledge_from);
+	if (argc == 4 && strcmp(argv[1], "reset") == 0)
+		return reset(address, strtoull(argv[3], NULL, 0));
 	if (argc == 5 && strcmp(argv[1], "time") == 0 && count > 0 && count <= COUNT_MAX)
 		return take_times(address, count, (useconds_t)strtoul(argv[4], NULL, 0));
 	fprintf(stderr,
-		"usage: registers hammer|drive|acknowledge ADDRESS COUNT\n       registers time ADDRESS COUNT US\n");
+		"usage: registers hammer|drive|acknowledge ADDRESS COUNT\n       registers reset ADDRESS MEMORY\n"
+		"       registers time ADDRESS COUNT US\n");
 	return 2;
 }

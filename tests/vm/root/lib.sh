@@ -9,12 +9,15 @@ image=$work/zone1.ext4
 mail_at=16384 # block, behind the file system: see guest/agent.c
 mail_number=0
 failed=0
+programs=$share/bin
+groups=/sys/fs/cgroup/hvisor-launch
 window_unused=0xa003600
 terminal=/run/hvisor-launch/console0
 parameters=/sys/module/hvisor/parameters
 rest_terminal=/dev/hvc0 # in the guest
 rest_other_end=$terminal
 window_blk=0xa003c00
+known=$work/virtio_cfg.json # the devices that the zones' trees have
 
 export PATH="$share/bin:$PATH"
 
@@ -74,7 +77,7 @@ module_unload() {
 }
 
 launcher_start() {
-	hvisor-launch --cgroup none --program-dir $share/bin --policy-dir $share/policy --daemon $work/virtio_cfg.json ||
+	hvisor-launch --program-dir "$programs" --policy-dir $share/policy --daemon $work/virtio_cfg.json ||
 		wrong "hvisor-launch: $?"
 }
 
@@ -117,13 +120,19 @@ backend_kill() {
 	wait_for 20 device_is_new "$1" "$pid" || wrong "$1: no new backend: $(status state "$1")"
 }
 
+# grouped DEVICE: its backend, and nothing else, is in its group
+grouped() {
+	[ "$(cat $groups/"$1"/cgroup.procs)" = "$(status pid "$1")" ] && [ "$(status cgroup "$1")" = $groups/"$1" ] ||
+		wrong "$1: not in its group: $(cat $groups/"$1"/cgroup.procs), $(hvisor-launch --status "$1")"
+}
+
 zone_list_has() {
 	hvisor zone list | grep -q "^| *$zone |"
 }
 
 zone_start() {
 	mail_send true
-	hvisor zone start --virtio $work/virtio_cfg.json "$work/zone${zone}_linux.json" || wrong "hvisor zone start: $?"
+	hvisor zone start --virtio $known "$work/zone${zone}_linux.json" || wrong "hvisor zone start: $?"
 }
 
 # Backends that become quiet end it, not the deadline for those that do not.
@@ -235,12 +244,18 @@ test_module_loads() {
 
 test_unload_is_clean() {
 	launcher_stop || return
+	[ ! -e $groups ] || wrong "groups are left: $(ls $groups)" || return
 	module_unload
 }
 
 # Root's kernel has nothing to complain about.
 test_root_kernel_is_well() {
 	dmesg >/tmp/dmesg
+	dmesg_is_well
+}
+
+# That is, nothing in /tmp/dmesg is a complaint.
+dmesg_is_well() {
 	! grep -E 'WARNING|BUG|Oops|Call trace|INFO:|possible .*(deadlock|recursive)|rcu.*stall|refcount_t|KASAN|UBSAN|hvisor: .*(never|no memory)' \
 		/tmp/dmesg >&3 || wrong "see above, from root's dmesg"
 }

@@ -17,7 +17,15 @@ test_module_loads() {
 
 test_launcher_serves() {
 	launcher_start || return
-	[ "$(status state)" = running ] || wrong "blk0 is $(status state)"
+	[ "$(status state)" = running ] || wrong "blk0 is $(status state)" || return
+	for device in $devices; do
+		hvisor-launch --stop $device || wrong "--stop $device: $?" || return
+	done
+	[ -z "$(find $groups/* -type d)" ] || wrong "groups are left: $(ls $groups)" || return
+	for device in $devices; do
+		hvisor-launch --start $device || wrong "--start $device: $?" || return
+		grouped $device || return
+	done
 }
 
 test_guest_boots_from_its_disk() {

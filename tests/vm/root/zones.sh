@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=sh disable=SC2034,SC2154,SC2086 # shared with run and lib.sh
 # Two zones with eight and three disks, all of which work at once.
-tests="module-loads eleven-devices-are-served two-zones-boot all-devices-work-at-once backends-are-killed-beside-others
-	device-is-driven-at-random-beside-others one-zone-stops-beside-the-other guest-kernels-are-well zones-shut-down
-	unload-is-clean root-kernel-is-well"
+tests="module-loads eleven-devices-are-served limits-are-held root-keeps-its-share limits-without-a-group
+	limits-outlive-the-launcher two-zones-boot all-devices-work-at-once backends-are-killed-beside-others
+	device-is-driven-at-random-beside-others backend-out-of-memory-beside-others hostile-backends-beside-others
+	one-zone-stops-beside-the-other guest-kernels-are-well zones-shut-down unload-is-clean root-kernel-is-well"
 devices_1="blk0 blk1 blk2 blk3 blk4 blk5 blk6 blk7"
 devices_2="blk8 blk9 blk10"
+hostile="garbage calls deaf spins"
+hostile_window=0xa000600 # of the first of them, the others follow
+programs=$share/hostile
+known=$work/known_cfg.json
 disks_1="b c d e f g"
 disks_2="b c"
 driven=h
@@ -16,6 +21,9 @@ test_eleven_devices_are_served() {
 	copy $share/zone1.ext4 $work/zone2.ext4 || return
 	for n in 1-1 1-2 1-3 1-4 1-5 1-6 1-7 2-1 2-2; do
 		truncate -s 4M $work/zone$n.img
+	done
+	for way in $hostile; do
+		truncate -s 64k $work/patient-$way.img
 	done
 	launcher_start || return
 	for device in $devices_1 $devices_2; do
@@ -51,7 +59,7 @@ all_start() {
 
 # The number of requests of each device but the driven one, in lines of "NAME NUMBER"; an uptime is two words.
 all_requests() {
-	hvisor-launch --status | awk -v not=$driven_device '$2 == "blk" && $1 != not { print $1, $9 }'
+	hvisor-launch --status | awk -v not=$driven_device '$2 == "blk" && $1 != not && $1 !~ /^patient/ { print $1, $9 }'
 }
 
 # Have all devices served more requests since all_requests()? The root disks only see the guests' agents.
@@ -108,6 +116,152 @@ test_device_is_driven_at_random_beside_others() {
 		dd if=/dev/vd$driven of=/dev/null bs=64k count=16 iflag=direct 2>&1" >/tmp/driven ||
 		wrong "the device is no good afterwards: $(cat /tmp/driven) $(hvisor-launch --status $driven_device)" || return
 	all_check
+}
+
+# limits_are GROUP WORDS: what the kernel knows
+limits_are() {
+	(cd $groups/$1 && cat cpu.weight cpu.max memory.max pids.max) >/tmp/limits
+	[ "$(tr '\n' ' ' </tmp/limits)" = "$2 " ] || wrong "$1: $(cat /tmp/limits)"
+}
+
+# group_used GROUP: microseconds of processor time
+group_used() {
+	awk '$1 == "usage_usec" { print $2 }' $groups/$1/cpu.stat
+}
+
+# process_ran PID: microseconds of processor time; ticks would be too coarse under emulation
+process_ran() {
+	read -r ran_ns rest </proc/$1/schedstat
+	echo $((ran_ns / 1000))
+}
+
+# busy_start [GROUP]: a process of root's that spins, beside the others of its kind; in the end, busy_stop()
+busy_start() {
+	taskset 2 sh -c 'while :; do :; done' &
+	busy="$busy $!"
+	[ -z "$1" ] || echo $! >$groups/$1/cgroup.procs || wrong "$1 takes no process"
+}
+
+busy_stop() {
+	kill $busy
+	busy=
+}
+
+# The weight of all of them is the kernel's, which is that of one process.
+test_limits_are_held() {
+	limits_are blk0 "100 max 20000 max 64" || return
+	limits_are patient-spins "50 4000 20000 16777216 64" || return
+	[ "$(cat $groups/cpu.weight)" = 100 ] || wrong "all of them weigh $(cat $groups/cpu.weight)" || return
+	for device in $devices_1 $devices_2; do
+		grouped $device || return
+	done
+	busy_start patient-spins || return
+	used=$(group_used patient-spins)
+	since=$(cut -d ' ' -f 1 /proc/uptime)
+	usleep 2000000
+	used=$(($(group_used patient-spins) - used))
+	part=$(echo "$since $(cut -d ' ' -f 1 /proc/uptime) $used" | awk '{ printf "%d", $3 / ($2 - $1) / 10000 }')
+	busy_stop
+	echo "# what spins and may have 20 % of a processor has $part %"
+	[ "$part" -ge 5 ] && [ "$part" -le 25 ] || wrong "it has $part %"
+}
+
+# Two backends that spin, or what stands for them, and a process of root's, all on one processor.
+test_root_keeps_its_share() {
+	busy_start blk9 || return
+	busy_start blk10 || return
+	busy_start || return
+	usleep 500000
+	used=$(group_used .)
+	ran=$(process_ran $!)
+	usleep 3000000
+	ran=$(($(process_ran $!) - ran))
+	used=$(($(group_used .) - used))
+	busy_stop
+	part=$((ran * 100 / (ran + used)))
+	echo "# beside two backends that spin, a process of root's has $part % of their processor"
+	[ "$part" -ge 42 ] || wrong "it has $part %"
+}
+
+# It is said, and the device is served.
+test_limits_without_a_group() {
+	hvisor-launch --stop blk10 || wrong "--stop: $?" || return
+	[ ! -e $groups/blk10 ] || wrong "a stopped device has a group" || return
+	echo 0 >$groups/cgroup.max.descendants
+	hvisor-launch --start blk10 || wrong "--start: $?" || return
+	echo max >$groups/cgroup.max.descendants
+	[ "$(status cgroup blk10)" = - ] || wrong "$(status cgroup blk10)" || return
+	grep -q "blk10: cannot make the group $groups/blk10" /var/log/hvisor-launch/launcher.log ||
+		wrong "nobody says so" || return
+	hvisor-launch --restart blk10 || wrong "--restart: $?" || return
+	grouped blk10
+}
+
+test_limits_outlive_the_launcher() {
+	pid=$(status pid blk9)
+	kill -KILL "$(launcher_pid)"
+	[ "$(cat $groups/blk9/cgroup.procs)" = "$pid" ] || wrong "its group is gone" || return
+	echo 7 >$groups/blk9/pids.max
+	mkdir $groups/left || return
+	launcher_start || return
+	[ "$(status pid blk9)" = "$pid" ] || wrong "it was not adopted" || return
+	grouped blk9 || return
+	limits_are blk9 "100 max 20000 max 64" || return
+	[ ! -e $groups/left ] || wrong "a group that no device has is left"
+}
+
+# The kernel kills a backend for its memory; its guest does not notice.
+test_backend_out_of_memory_beside_others() {
+	all_start || return
+	all_go_on || return
+	pid=$(status pid blk9)
+	echo 0 >$groups/blk9/memory.max
+	wait_for 20 device_is_new blk9 "$pid" || wrong "no new backend: $(hvisor-launch --status blk9)" || return
+	hvisor-launch --status blk9 | grep -q 'last_exit .*signal 9 (Killed) for want of memory' ||
+		wrong "$(hvisor-launch --status blk9)" || return
+	limits_are blk9 "100 max 20000 max 64" || return
+	all_go_on || return
+	all_check || return
+	# What the kernel writes of the killing is no complaint, and not to be found by the last test.
+	dmesg -c | sed '/invoked oom-killer/,/Memory cgroup out of memory/d' >/tmp/dmesg
+	dmesg_is_well
+}
+
+# hostile_try WAY WINDOW: a driver's life with it ends in time, and by then the backend was killed
+hostile_try() {
+	used=$(group_used patient-$1)
+	guest "registers reset $2 0x68000000" >/tmp/reset || wrong "$(cat /tmp/reset)" || return
+	read -r held value </tmp/reset
+	wait_for 20 hvisor_killed patient-$1 || wrong "$(hvisor-launch --status patient-$1)" || return
+	used=$(($(group_used patient-$1) - used))
+	echo "# $1: a reset was held for $held ms, the backend ran for $((used / 1000)) ms"
+	[ "$held" -ge 1500 ] && [ "$held" -le 4000 ] && [ "$value" = 0 ] ||
+		wrong "$1: $held ms, then status $value" || return
+	all_go_on
+}
+
+hvisor_killed() {
+	hvisor-launch --status "$1" >/tmp/killed &&
+		grep -q 'last_exit .*signal 9 (Killed) by hvisor' /tmp/killed && grep -q 'state *running' /tmp/killed
+}
+
+# Backends that somebody has taken over: only who depends on them notices.
+test_hostile_backends_beside_others() {
+	all_start || return
+	all_go_on || return
+	for device in $devices_1 $devices_2; do
+		status restarts $device
+	done >/tmp/restarts
+	window=$((hostile_window))
+	zone_select 2
+	for way in $hostile; do
+		hostile_try $way $window || return
+		window=$((window + 512))
+	done
+	all_check || return
+	for device in $devices_1 $devices_2; do
+		status restarts $device
+	done | cmp - /tmp/restarts || wrong "others were restarted too"
 }
 
 test_one_zone_stops_beside_the_other() {
