@@ -18,11 +18,10 @@
 #include <unistd.h>
 
 #include "client.h"
+#include "client_recent.h"
 #include "common/console.h"
 #include "rundir.h"
 
-#define ATTACH_LIMIT_MS 1000 /* for the backend to see that we have come */
-#define DISCARD_TRIES 1000
 #define LIMIT_MS 10000
 #define CHUNK 4096
 
@@ -60,102 +59,6 @@ struct session {
 	uint8_t input_bytes[CHUNK];
 	uint8_t output_bytes[CHUNK];
 };
-
-/* Recent output */
-
-/* The positions of the port as they are now; false if the memory is none of this version. */
-static bool memory_look(const struct session *session, struct console_stream *stream)
-{
-	struct console_memory memory;
-
-	if (session->memory_fd < 0 || pread(session->memory_fd, &memory, sizeof(memory), 0) != sizeof(memory) ||
-	    memory.magic != CONSOLE_MAGIC || memory.version != CONSOLE_VERSION || session->port >= memory.nports)
-		return false;
-	*stream = memory.stream[session->port];
-	return true;
-}
-
-static void pause_ms(long ms)
-{
-	struct timespec ts = {.tv_nsec = ms * 1000000};
-
-	nanosleep(&ts, NULL);
-}
-
-/* Until the backend has seen that we have come: from then on, output comes to us too. */
-static bool await_attached(const struct session *session, struct console_stream *stream)
-{
-	int ms;
-
-	for (ms = 0; ms < ATTACH_LIMIT_MS; ms++) {
-		if (!memory_look(session, stream) || stream->attached)
-			return stream->attached;
-		pause_ms(1);
-	}
-	return false;
-}
-
-/* Throws away what waits in the terminal. */
-static void discard(const struct session *session)
-{
-	uint8_t bytes[CHUNK];
-
-	while (read(session->fd, bytes, sizeof(bytes)) > 0)
-		;
-}
-
-/*
- * Up to which position the recent output does not come by itself. What waits in a terminal, perhaps since another
- * reader has left, is thrown away, since it is recent output too: if nothing was sent while it was found empty, what
- * comes begins there. A connection has nothing of before.
- */
-static uint64_t recent_end(const struct session *session, struct console_stream *stream)
-{
-	struct console_stream before;
-	int tries;
-
-	if (!await_attached(session, stream))
-		return stream->out_sent;
-	if (!isatty(session->fd))
-		return stream->attached_at;
-	for (tries = 0; tries < DISCARD_TRIES; tries++) {
-		before = *stream;
-		discard(session);
-		if (!memory_look(session, stream) || stream->out_sent == before.out_sent)
-			break;
-	}
-	return stream->out_sent;
-}
-
-/*
- * Numbers and bytes are a backend's: no more than a buffer full is shown, whatever they say. The positions are looked
- * at again behind the bytes: what was used anew meanwhile is left out.
- */
-static void take_recent(struct session *session)
-{
-	struct console_stream stream = {0};
-	uint64_t base = console_output_at(session->port);
-	uint8_t *ring = malloc(CONSOLE_OUTPUT_SIZE);
-	uint8_t *bytes = malloc(CONSOLE_OUTPUT_SIZE);
-	uint64_t oldest, end, at;
-	size_t n = 0;
-
-	if (!ring || !bytes || !memory_look(session, &stream))
-		goto out;
-	end = recent_end(session, &stream);
-	if (pread(session->memory_fd, ring, CONSOLE_OUTPUT_SIZE, (off_t)base) != CONSOLE_OUTPUT_SIZE ||
-	    !memory_look(session, &stream))
-		goto out;
-	/* As much as may come in between is kept apart from what is shown. */
-	oldest = stream.out_end > CONSOLE_PENDING_MAX ? stream.out_end - CONSOLE_PENDING_MAX : 0;
-	for (at = oldest; at < end && n < CONSOLE_OUTPUT_SIZE; at++)
-		bytes[n++] = ring[at % CONSOLE_OUTPUT_SIZE];
-	session->output = (struct flow){.bytes = bytes, .len = n};
-	bytes = NULL;
-out:
-	free(ring);
-	free(bytes);
-}
 
 /* The terminal that we run on */
 
@@ -430,14 +333,14 @@ static int ask_run_dir(struct session *session, struct errors *errors)
 
 static int session_open(struct session *session, int control, struct errors *errors)
 {
-	struct console_stream stream = {0};
+	bool attached;
 	char key[16];
 	int error;
 
 	if ((control >= 0 ? ask_launcher(session, control, errors) : ask_run_dir(session, errors)) < 0)
 		return -1;
-	memory_look(session, &stream);
-	if (open_endpoint(session, stream.attached, errors) < 0)
+	attached = client_recent_attached(session->memory_fd, session->port);
+	if (open_endpoint(session, attached, errors) < 0)
 		return -1;
 	output_begin(session);
 	error = signals_begin(session);
@@ -447,14 +350,15 @@ static int session_open(struct session *session, int control, struct errors *err
 	if (control < 0)
 		fprintf(stderr, "%s: no hvisor-launch runs, so its recent output is not at hand.\r\n",
 			session->options->name);
-	else if (stream.attached)
+	else if (attached)
 		fprintf(stderr, "%s: another program has %s open too; what the guest says goes to either.\r\n",
 			session->options->name, session->path);
 	if (!error)
 		error = raw_begin(session);
 	if (error)
 		return complain(session, errors, "this terminal", -error);
-	take_recent(session);
+	session->output.bytes =
+		client_recent_take(session->memory_fd, session->port, session->fd, &session->output.len);
 	pass_window(session);
 	return 0;
 }
