@@ -319,9 +319,42 @@ enum attack_outcome attack_honest(struct attack *attack)
 	return attack_try(attack);
 }
 
+static const struct attack_queue *queue_named(const char *name)
+{
+	const struct attack_queue *queue;
+
+	for (queue = attack_queues; queue->name && strcmp(queue->name, name) != 0; queue++)
+		;
+	return queue;
+}
+
+/* A sector that is written comes back. */
+static const char *disk_keeps(struct attack *attack)
+{
+	uint64_t *data = attack_at(attack, ATTACK_DATA);
+	uint64_t written[512 / sizeof(uint64_t)];
+	uint32_t i;
+
+	for (i = 0; i < 512 / sizeof(uint64_t); i++)
+		written[i] = attack_random(attack);
+	memcpy(data, written, 512);
+	attack->queue = queue_named("blk-out");
+	attack_chain(attack, attack->desc, 0, attack_gpa(attack, ATTACK_DATA), 512);
+	if (attack_try(attack) != ATTACK_DONE)
+		return "a sector cannot be written";
+	memset(data, 0, 512);
+	attack->queue = queue_named("blk-in");
+	attack_chain(attack, attack->desc, 0, attack_gpa(attack, ATTACK_DATA), 512);
+	if (attack_try(attack) != ATTACK_DONE)
+		return "a sector cannot be read";
+	return memcmp(data, written, 512) == 0 ? NULL : "a sector is not what was written";
+}
+
 /* An honest driver: resets the device, and has a request of the queue's kind done. Returns NULL, or what went wrong. */
 static const char *serves(struct attack *attack)
 {
+	const char *wrong = NULL;
+
 	attack_write(attack, VMMIO_STATUS, 0);
 	if (attack_read(attack, VMMIO_STATUS) != 0)
 		return "its status is not 0 after a reset";
@@ -332,8 +365,10 @@ static const char *serves(struct attack *attack)
 		return "a good request is not done";
 	if (attack->queue->device_writes && attack->used->ring[0].len == 0)
 		return "a good request brought nothing";
+	if (attack->queue->device_id == VIRTIO_ID_BLOCK)
+		wrong = disk_keeps(attack);
 	attack_write(attack, VMMIO_STATUS, 0);
-	return NULL;
+	return wrong;
 }
 
 /* Is the attack one on that queue, and possible for the guest? */
@@ -349,10 +384,13 @@ static bool attack_once(const struct attack_guest *guest, const struct attack_qu
 {
 	struct attack attack = {.guest = guest, .queue = queue, .random = 0x9e3779b97f4a7c15u};
 	uint64_t begin_ns = attack_now_ns();
-	enum attack_outcome outcome = entry->run(&attack);
+	enum attack_outcome outcome;
 	const char *wrong;
 	const char *touched;
 
+	if (guest->begin)
+		guest->begin(guest->arg, entry->name, queue->name);
+	outcome = entry->run(&attack);
 	attack.queue = queue;
 	wrong = serves(&attack);
 	touched = guest->trespass(guest->arg);

@@ -15,7 +15,9 @@
 
 #define ATTACK_WINDOW 0x200u
 #define ATTACK_AREA (1u << 20) /* bytes of memory that an attack needs, in one piece */
+#define ATTACK_BEHIND 0x2000u /* bytes behind it that the device may come to write, unless it is the end */
 #define ATTACK_REGIONS_MAX 2u
+#define ATTACK_OTHERS_MAX 4u
 
 struct attack_region {
 	uint64_t gpa;
@@ -39,6 +41,10 @@ struct attack_guest {
 	uint8_t *area;
 	uint32_t nregions; /* of the guest's memory, all of it */
 	struct attack_region region[ATTACK_REGIONS_MAX];
+	uint32_t nothers; /* addresses of memory that is somebody else's, wherever it is */
+	uint64_t other[ATTACK_OTHERS_MAX];
+	/* An attack begins. */
+	void (*begin)(void *arg, const char *attack, const char *queue); /* NULL: nobody wants to know */
 	/* What has been touched or read that must not be; NULL: nothing. */
 	const char *(*trespass)(void *arg);
 	uint32_t accesses; /* how long a storm is */

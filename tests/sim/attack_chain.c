@@ -87,6 +87,16 @@ static enum attack_outcome at_registers(struct attack *attack)
 	return attack_with_payload(attack, attack->guest->window, ATTACK_WINDOW);
 }
 
+static enum attack_outcome at_others(struct attack *attack)
+{
+	enum attack_outcome outcome = ATTACK_RESET;
+	uint32_t i;
+
+	for (i = 0; i < attack->guest->nothers && outcome == ATTACK_RESET; i++)
+		outcome = attack_with_payload(attack, attack->guest->other[i], 512);
+	return outcome;
+}
+
 static enum attack_outcome huge_length(struct attack *attack)
 {
 	return attack_with_payload(attack, attack_gpa(attack, ATTACK_DATA), 0xffffffffu);
@@ -287,6 +297,16 @@ static enum attack_outcome indirect_out_of_region(struct attack *attack)
 	return indirect_at(attack, region_end(attack, false) - 32);
 }
 
+static enum attack_outcome indirect_at_others(struct attack *attack)
+{
+	enum attack_outcome outcome = ATTACK_RESET;
+	uint32_t i;
+
+	for (i = 0; i < attack->guest->nothers && outcome == ATTACK_RESET; i++)
+		outcome = indirect_at(attack, attack->guest->other[i]);
+	return outcome;
+}
+
 static enum attack_outcome indirect_wraps(struct attack *attack)
 {
 	return indirect_at(attack, UINT64_MAX - 31);
@@ -353,7 +373,7 @@ static enum attack_outcome huge_chain(struct attack *attack)
 /* What changes after it was read */
 
 #define FLIP_LEN 512u
-#define FLIP_BAD_LEN 8192u
+#define FLIP_BAD_LEN ATTACK_BEHIND
 
 struct flips {
 	struct vring_desc *desc;
@@ -456,6 +476,7 @@ const struct attack_entry attack_chain_list[] = {
 	{"buffer-high-bits", NULL, false, ATTACK_RESET, high_bits},
 	{"buffer-at-zero", NULL, false, ATTACK_RESET, at_zero},
 	{"buffer-at-the-registers", NULL, false, ATTACK_RESET, at_registers},
+	{"buffer-in-memory-of-others", NULL, false, ATTACK_RESET, at_others},
 	{"buffer-huge", NULL, false, ATTACK_RESET, huge_length},
 	{"buffer-good-then-bad", NULL, false, ATTACK_RESET, good_then_bad},
 	{"buffer-of-no-length", NULL, false, ANY, zero_length},
@@ -476,6 +497,7 @@ const struct attack_entry attack_chain_list[] = {
 	{"indirect-with-next", NULL, false, ATTACK_RESET, indirect_with_next},
 	{"indirect-above-memory", NULL, false, ATTACK_RESET, indirect_above_memory},
 	{"indirect-crosses-out-of-region", NULL, false, ATTACK_RESET, indirect_out_of_region},
+	{"indirect-in-memory-of-others", NULL, false, ATTACK_RESET, indirect_at_others},
 	{"indirect-wraps", NULL, false, ATTACK_RESET, indirect_wraps},
 	{"indirect-not-negotiated", NULL, false, ATTACK_RESET, indirect_not_negotiated},
 	{"chain-too-long", NULL, false, ATTACK_RESET, too_long_chain},

@@ -72,6 +72,11 @@ static enum attack_outcome outside(struct attack *attack)
 	return rings_each_at(attack, gpa, sizeof(gpa) / sizeof(gpa[0]));
 }
 
+static enum attack_outcome at_others(struct attack *attack)
+{
+	return rings_each_at(attack, attack->guest->other, attack->guest->nothers);
+}
+
 static enum attack_outcome crossing(struct attack *attack)
 {
 	const struct attack_guest *guest = attack->guest;
@@ -363,6 +368,7 @@ static enum attack_outcome queue_reset_storm(struct attack *attack)
 
 const struct attack_entry attack_ring_list[] = {
 	{"rings-outside-memory", NULL, false, ATTACK_RESET, outside},
+	{"rings-in-memory-of-others", NULL, false, ATTACK_RESET, at_others},
 	{"rings-cross-out-of-memory", NULL, false, ATTACK_RESET, crossing},
 	{"rings-at-the-edge", NULL, true, ATTACK_DONE, edge},
 	{"rings-overlap", NULL, false, ATTACK_RESET, overlap},

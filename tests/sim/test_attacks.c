@@ -385,6 +385,8 @@ static void attack_device(uint32_t device)
 		.area = board(a) + (AREA - RIG_RAM),
 		.nregions = 2,
 		.region = {{FIRST, FIRST_SIZE}, {SECOND, SECOND_SIZE}},
+		.nothers = 3,
+		.other = {RIG_RAM, FIRST + FIRST_SIZE + 0x1000, OTHER_RAM},
 		.accesses = ACCESSES,
 		.timeout_ms = OUTCOME_MS,
 	};
