@@ -53,6 +53,7 @@ static int attachment_call(wait_queue_entry_t *wait, unsigned int mode, int sync
 		eventfd_ctx_do_read(attachment->call, &count);
 	}
 #endif
+	smp_mb();	/* after the acknowledgement, see hvisor_device_hold() */
 	if (READ_ONCE(dev->held_since) || hvisor_devices_awaited())
 		hvisor_device_answer_held(dev);
 	pending = core_load(&dev->region->irq.interrupt_status) & (REGION_INT_USED | REGION_INT_CONFIG);

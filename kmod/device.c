@@ -53,7 +53,7 @@ void hvisor_device_answer_held(struct hvisor_dev *dev)
 
 	spin_lock_irqsave(&dev->lock, flags);
 	cpus = vmmio_quiesced(&dev->model);
-	if (cpus && dev->held_since) {
+	if (!dev->model.held_cpus && dev->held_since) {
 		dev->hold_max_ns = max(dev->hold_max_ns, ktime_get_ns() - dev->held_since);
 		dev->held_since = 0;
 	}
@@ -71,6 +71,12 @@ void hvisor_device_hold(struct hvisor_dev *dev)
 		dev->held_since = ktime_get_ns();
 	spin_unlock_irqrestore(&dev->lock, flags);
 	hrtimer_start(&dev->deadline, ns_to_ktime(device_deadline_ns()), HRTIMER_MODE_REL_SOFT);
+	/*
+	 * A backend that was awake may have become quiet before this: its call found nothing held. Either that call
+	 * sees held_since, or this sees what it has acknowledged.
+	 */
+	smp_mb();
+	hvisor_device_answer_held(dev);
 }
 
 static enum hrtimer_restart device_deadline(struct hrtimer *timer)
