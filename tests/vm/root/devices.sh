@@ -38,19 +38,7 @@ test_ping_both_ways() {
 	guest "ping -c 2 -W 5 $root_address" >/tmp/ping || wrong "$(cat /tmp/ping)"
 }
 
-# guest_begin NAME COMMAND: in the background; /tmp/NAME is there when it has ended, with what it said and its status
-guest_begin() {
-	guest "rm -f /tmp/$1
-		(($2) >/tmp/$1.out 2>&1; echo \"status \$?\" >>/tmp/$1.out; mv /tmp/$1.out /tmp/$1) >/dev/null 2>&1 &"
-}
-
-# guest_end NAME: it ended well
-guest_end() {
-	mail_send "until [ -e /tmp/$1 ]; do usleep 50000; done; cat /tmp/$1; grep -q '^status 0' /tmp/$1"
-	mail_result 120 >/tmp/said.$1 || wrong "$1 in the guest: $(cat /tmp/said.$1)"
-}
-
-# The same in root: root_begin NAME COMMAND
+# Like guest_begin(), in root: root_begin NAME COMMAND
 root_begin() {
 	rm -f "/tmp/$1"
 	(

@@ -18,6 +18,7 @@ rest_terminal=/dev/hvc0 # in the guest
 rest_other_end=$terminal
 window_blk=0xa003c00
 known=$work/virtio_cfg.json # the devices that the zones' trees have
+others_memory="0x80000000 0xa0000000" # root's, and its tree
 
 export PATH="$share/bin:$PATH"
 
@@ -186,6 +187,52 @@ guest() {
 
 guest_is_up() {
 	mail_result 90 || wrong "the guest does not come up"
+}
+
+# guest_begin NAME COMMAND: in the background; /tmp/NAME is there when it has ended, with what it said and its status
+guest_begin() {
+	guest "rm -f /tmp/$1
+		(($2) >/tmp/$1.out 2>&1; echo \"status \$?\" >>/tmp/$1.out; mv /tmp/$1.out /tmp/$1) >/dev/null 2>&1 &"
+}
+
+# guest_end NAME: it ended well
+guest_end() {
+	mail_send "until [ -e /tmp/$1 ]; do usleep 50000; done; cat /tmp/$1; grep -q '^status 0' /tmp/$1"
+	mail_result 120 >"/tmp/said.$1" || wrong "$1 in the guest: $(cat "/tmp/said.$1")"
+}
+
+# attack_begin [fed] WINDOW: all attacks on the device there, whose driver has let it go: see guest/attack.c. The
+# device must become quiet even where that takes long, or its backend would be killed for that alone.
+attack_begin() {
+	echo 60000 >$parameters/deadline_ms
+	guest_begin attack "attack $* $others_memory 2>/tmp/begun"
+}
+
+attack_is_over() {
+	guest '[ -e /tmp/attack ]'
+}
+
+# attack_await COMMAND...: it ended well, and meanwhile the command was true again and again
+attack_await() {
+	uptime_read
+	attack_end=$((up + 300))
+	samples=0
+	until attack_is_over; do
+		"$@" || return
+		samples=$((samples + 1))
+		usleep 1000000
+		uptime_read
+		if [ "$up" -ge $attack_end ]; then
+			guest 'tail -n 1 /tmp/begun' >/tmp/begun
+			wrong "an attack does not end: $(cat /tmp/begun)"
+			return
+		fi
+	done
+	guest_end attack || return
+	sed 's/^/# /' /tmp/said.attack
+	echo 2000 >$parameters/deadline_ms
+	# During the last one it may have ended.
+	[ $samples -gt 1 ] || wrong "the attacks were over too soon to see what goes on beside them"
 }
 
 guest_load_start() {

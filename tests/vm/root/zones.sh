@@ -3,8 +3,9 @@
 # Two zones with eight and three disks, all of which work at once.
 tests="module-loads eleven-devices-are-served limits-are-held root-keeps-its-share limits-without-a-group
 	limits-outlive-the-launcher two-zones-boot all-devices-work-at-once backends-are-killed-beside-others
-	device-is-driven-at-random-beside-others backend-out-of-memory-beside-others hostile-backends-beside-others
-	one-zone-stops-beside-the-other guest-kernels-are-well zones-shut-down unload-is-clean root-kernel-is-well"
+	device-is-driven-at-random-beside-others disk-is-attacked-beside-others backend-out-of-memory-beside-others
+	hostile-backends-beside-others one-zone-stops-beside-the-other guest-kernels-are-well zones-shut-down
+	unload-is-clean root-kernel-is-well"
 devices_1="blk0 blk1 blk2 blk3 blk4 blk5 blk6 blk7"
 devices_2="blk8 blk9 blk10"
 hostile="garbage calls deaf spins"
@@ -16,6 +17,8 @@ disks_2="b c"
 driven=h
 driven_device=blk7
 driven_window=a000e00
+driven_image=$work/zone1-7.img
+attacked_bytes=1048576 # at its beginning, to which attacks write
 
 test_eleven_devices_are_served() {
 	copy $share/zone1.ext4 $work/zone2.ext4 || return
@@ -46,13 +49,13 @@ test_two_zones_boot() {
 	done
 }
 
-# all_start: a load on every disk of both zones but the roots and the one that is driven
+# all_start [PAUSE]: a load on every disk of both zones but the roots and the one that is driven
 all_start() {
 	for n in 1 2; do
 		zone_select $n
 		eval "disks=\$disks_$n"
 		guest "rm -f /tmp/stop; for d in $disks; do
-			(load /dev/vd\$d /tmp/stop 1 20000 >/tmp/load.\$d; echo \"status \$?\" >>/tmp/load.\$d) >/dev/null 2>&1 &
+			(load /dev/vd\$d /tmp/stop 1 ${1:-20000} >/tmp/load.\$d; echo \"status \$?\" >>/tmp/load.\$d) >/dev/null 2>&1 &
 		done" || wrong "the loads of zone $n cannot be started" || return
 	done
 }
@@ -82,6 +85,12 @@ all_check() {
 			until grep -q status /tmp/load.\$d; do usleep 50000; done
 			cat /tmp/load.\$d; grep -q 'status 0' /tmp/load.\$d || exit 1
 		done" >/tmp/loads || wrong "zone $n: $(cat /tmp/loads)" || return
+	done
+}
+
+all_restarts() {
+	for device in $devices_1 $devices_2; do
+		echo "$device $(status restarts $device)"
 	done
 }
 
@@ -249,9 +258,7 @@ hvisor_killed() {
 test_hostile_backends_beside_others() {
 	all_start || return
 	all_go_on || return
-	for device in $devices_1 $devices_2; do
-		status restarts $device
-	done >/tmp/restarts
+	all_restarts >/tmp/restarts
 	window=$((hostile_window))
 	zone_select 2
 	for way in $hostile; do
@@ -259,9 +266,37 @@ test_hostile_backends_beside_others() {
 		window=$((window + 512))
 	done
 	all_check || return
-	for device in $devices_1 $devices_2; do
-		status restarts $device
-	done | cmp - /tmp/restarts || wrong "others were restarted too"
+	all_restarts | diff /tmp/restarts - >&3 || wrong "others were restarted too, see above"
+}
+
+# What attacks on zone 1's device must not change: the rest of its disk, and what lies where zone 2's memory begins.
+not_to_be_changed() {
+	tail -c +$((attacked_bytes + 1)) $driven_image | md5sum
+	zone_select 2
+	guest 'md5sum </sys/firmware/fdt' || return
+	zone_select 1
+}
+
+# All that a guest does to a device on purpose. It may want a reset each time; its backend lives, and nobody else notices.
+test_disk_is_attacked_beside_others() {
+	others_memory="0x68000000 0x70000000 $others_memory" # zone 2's
+	zone_select 1
+	guest "echo $driven_window.virtio_mmio >/sys/bus/platform/drivers/virtio-mmio/unbind" || return
+	dd if=/dev/urandom of=$driven_image bs=$attacked_bytes seek=1 count=3 conv=notrunc 2>/dev/null || return
+	not_to_be_changed >/tmp/kept || wrong "$(cat /tmp/kept)" || return
+	all_restarts >/tmp/restarts
+	all_start 150000 || return
+	zone_select 1
+	attack_begin 0x$driven_window || return
+	attack_await all_go_on || return
+	all_check || return
+	all_restarts | diff /tmp/restarts - >&3 || wrong "a backend has ended, see above" || return
+	not_to_be_changed >/tmp/after
+	cmp -s /tmp/kept /tmp/after || wrong "changed were the disk or zone 2: $(cat /tmp/kept /tmp/after)" || return
+	zone_select 1
+	! grep -qa NotThine $driven_image || wrong "memory that was not for the device is on the disk" || return
+	guest "echo $driven_window.virtio_mmio >/sys/bus/platform/drivers/virtio-mmio/bind && load /dev/vd$driven / 1" \
+		>/tmp/driven || wrong "the device is no good afterwards: $(cat /tmp/driven) $(hvisor-launch --status $driven_device)"
 }
 
 test_one_zone_stops_beside_the_other() {
