@@ -4,8 +4,8 @@
 tests="module-loads devices-are-served guest-boots ping-both-ways bulk-tcp-with-offloads bulk-tcp-without-offloads
 	offloads-come-back link-goes-down-and-up net-is-restarted-under-traffic login-on-the-console console-tells-its-size
 	megabyte-to-the-console megabyte-from-the-console port-is-restarted-under-traffic entropy-is-random
-	entropy-is-restarted-under-traffic all-devices-at-once root-rests-with-its-guest guest-kernel-is-well zone-shuts-down
-	unload-is-clean root-kernel-is-well"
+	entropy-is-restarted-under-traffic all-devices-at-once root-rests-with-its-guest devices-are-attacked-beside-the-disk
+	guest-kernel-is-well zone-shuts-down unload-is-clean root-kernel-is-well"
 devices="blk0 console0 net0 rng0"
 root_address=192.168.76.1
 guest_address=192.168.76.2
@@ -332,6 +332,55 @@ test_all_devices_at_once() {
 	tcp_end guest || return
 	tcp_end root || return
 	guest_load_check >/tmp/loads || wrong "$(cat /tmp/loads)"
+}
+
+all_restarts() {
+	for device in $devices; do
+		echo "$device $(status restarts $device)"
+	done
+}
+
+# attack WINDOW [FEEDER...]: on the device there; what feeds its other end does so until all attacks were made
+attack() {
+	window=$1
+	shift
+	guest_driver unbind $window || return
+	if [ $# -gt 0 ]; then
+		"$@" >/dev/null 2>&1 &
+		feeder=$!
+		attack_begin fed 0x$window
+	else
+		attack_begin 0x$window
+	fi || return
+	attack_await device_goes_on blk0 || return
+	[ $# -eq 0 ] || kill $feeder || wrong "$*: has ended" || return
+	guest_driver bind $window
+}
+
+feed_console() {
+	while printf 'words\n' >&4; do
+		usleep 5000
+	done
+}
+
+# All that a guest does to its devices on purpose. No backend may die of it, and after it their drivers are served.
+test_devices_are_attacked_beside_the_disk() {
+	all_restarts >/tmp/restarts
+	guest_load_start 2 50000 || return
+	attack a003400 || return
+	guest 'dd if=/dev/hwrng bs=2500 count=8 iflag=fullblock 2>/dev/null' >/tmp/bytes || return
+	random /tmp/bytes >/tmp/random || wrong "$(cat /tmp/random)" || return
+	attack a003600 ping -i 0.02 ${root_address%.*}.255 || return
+	guest "ip link set eth0 up && ip address add $guest_address/24 dev eth0" || return
+	test_ping_both_ways || return
+	attack a003800 feed_console || return
+	port_find || return
+	mail_send "read line <$rest_terminal; echo \$line"
+	echo heard >$port
+	mail_result 30 >/tmp/heard || return
+	grep -q heard /tmp/heard || wrong "the console is no good afterwards: $(cat /tmp/heard)" || return
+	guest_load_check >/tmp/loads || wrong "$(cat /tmp/loads)" || return
+	all_restarts | diff /tmp/restarts - >&3 || wrong "a backend has ended, see above"
 }
 
 test_guest_kernel_is_well() {

@@ -201,7 +201,12 @@ guest_end() {
 	mail_result 120 >"/tmp/said.$1" || wrong "$1 in the guest: $(cat "/tmp/said.$1")"
 }
 
-# attack_begin [fed] WINDOW: all attacks on the device there, whose driver has let it go: see guest/attack.c. The
+# guest_driver bind|unbind WINDOW: of the device there
+guest_driver() {
+	guest "echo $2.virtio_mmio >/sys/bus/platform/drivers/virtio-mmio/$1" || wrong "its driver cannot be $1 at $2"
+}
+
+# attack_begin [fed] 0xWINDOW: all attacks on the device there, whose driver has let it go: see guest/attack.c. The
 # device must become quiet even where that takes long, or its backend would be killed for that alone.
 attack_begin() {
 	echo 60000 >$parameters/deadline_ms
@@ -229,14 +234,15 @@ attack_await() {
 		fi
 	done
 	guest_end attack || return
-	sed 's/^/# /' /tmp/said.attack
+	sed 's/^#* */# /; /^# status/d' /tmp/said.attack
 	echo 2000 >$parameters/deadline_ms
 	# During the last one it may have ended.
 	[ $samples -gt 1 ] || wrong "the attacks were over too soon to see what goes on beside them"
 }
 
+# guest_load_start [PROCESSES PAUSE]
 guest_load_start() {
-	guest 'rm -f /tmp/stop; (load /load /tmp/stop >/tmp/load; echo "status $?" >>/tmp/load) >/dev/null 2>&1 &' ||
+	guest "rm -f /tmp/stop; (load /load /tmp/stop $* >/tmp/load; echo \"status \$?\" >>/tmp/load) >/dev/null 2>&1 &" ||
 		wrong "the load cannot be started"
 }
 

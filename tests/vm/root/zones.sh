@@ -281,7 +281,7 @@ not_to_be_changed() {
 test_disk_is_attacked_beside_others() {
 	others_memory="0x68000000 0x70000000 $others_memory" # zone 2's
 	zone_select 1
-	guest "echo $driven_window.virtio_mmio >/sys/bus/platform/drivers/virtio-mmio/unbind" || return
+	guest_driver unbind $driven_window || return
 	dd if=/dev/urandom of=$driven_image bs=$attacked_bytes seek=1 count=3 conv=notrunc 2>/dev/null || return
 	not_to_be_changed >/tmp/kept || wrong "$(cat /tmp/kept)" || return
 	all_restarts >/tmp/restarts
@@ -295,8 +295,8 @@ test_disk_is_attacked_beside_others() {
 	cmp -s /tmp/kept /tmp/after || wrong "changed were the disk or zone 2: $(cat /tmp/kept /tmp/after)" || return
 	zone_select 1
 	! grep -qa NotThine $driven_image || wrong "memory that was not for the device is on the disk" || return
-	guest "echo $driven_window.virtio_mmio >/sys/bus/platform/drivers/virtio-mmio/bind && load /dev/vd$driven / 1" \
-		>/tmp/driven || wrong "the device is no good afterwards: $(cat /tmp/driven) $(hvisor-launch --status $driven_device)"
+	guest_driver bind $driven_window || return
+	guest "load /dev/vd$driven / 1" >/tmp/driven || wrong "the disk is no good afterwards: $(cat /tmp/driven)"
 }
 
 test_one_zone_stops_beside_the_other() {
