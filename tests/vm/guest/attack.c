@@ -27,7 +27,7 @@
 #define AREA_END (AREA + ATTACK_AREA + ATTACK_BEHIND)
 #define SECRET "NotThine"
 #define SECRET_BYTES 8u
-#define ACCESSES 120u
+#define ACCESSES 200u
 #define OUTCOME_MS 30000
 
 struct attacker {

@@ -374,6 +374,7 @@ test_devices_are_attacked_beside_the_disk() {
 	guest "ip link set eth0 up && ip address add $guest_address/24 dev eth0" || return
 	test_ping_both_ways || return
 	attack a003800 feed_console || return
+	! grep -qa NotThine $said || wrong "memory that was not for the console came out of it" || return
 	port_find || return
 	mail_send "read line <$rest_terminal; echo \$line"
 	echo heard >$port

@@ -285,7 +285,7 @@ test_disk_is_attacked_beside_others() {
 	dd if=/dev/urandom of=$driven_image bs=$attacked_bytes seek=1 count=3 conv=notrunc 2>/dev/null || return
 	not_to_be_changed >/tmp/kept || wrong "$(cat /tmp/kept)" || return
 	all_restarts >/tmp/restarts
-	all_start 150000 || return
+	all_start 300000 || return
 	zone_select 1
 	attack_begin 0x$driven_window || return
 	attack_await all_go_on || return
