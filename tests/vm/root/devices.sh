@@ -380,6 +380,7 @@ test_devices_are_attacked_beside_the_disk() {
 	echo heard >$port
 	mail_result 30 >/tmp/heard || return
 	grep -q heard /tmp/heard || wrong "the console is no good afterwards: $(cat /tmp/heard)" || return
+	[ $looks -gt 0 ] || wrong "it was over before the disk could be seen to go on" || return
 	guest_load_check >/tmp/loads || wrong "$(cat /tmp/loads)" || return
 	all_restarts | diff /tmp/restarts - >&3 || wrong "a backend has ended, see above"
 }

@@ -289,6 +289,7 @@ test_disk_is_attacked_beside_others() {
 	zone_select 1
 	attack_begin 0x$driven_window || return
 	attack_await all_go_on || return
+	[ $looks -gt 0 ] || wrong "it was over before all could be seen to go on" || return
 	all_check || return
 	all_restarts | diff /tmp/restarts - >&3 || wrong "a backend has ended, see above" || return
 	not_to_be_changed >/tmp/after
