@@ -8,6 +8,7 @@
 #include <limits.h>
 #include <linux/if_packet.h>
 #include <net/if.h>
+#include <netlink/route/link.h>
 #include <poll.h>
 #include <sched.h>
 #include <stdio.h>
@@ -19,6 +20,7 @@
 #include <unistd.h>
 
 #include <linux/ethtool.h>
+#include <linux/if.h>
 #include <linux/if_ether.h>
 #include <linux/sockios.h>
 
@@ -199,13 +201,29 @@ void net_rig_init(struct net_rig *rig, uint32_t pairs)
 	rig->backend.policy_dir = policy_dir;
 }
 
+/* What "ip link" prints as its state. */
+static int tap_state(void)
+{
+	struct nl_sock *sock = nl_socket_alloc();
+	struct rtnl_link *link;
+	int state;
+
+	CHECK(sock);
+	CHECK_INT(nl_connect(sock, NETLINK_ROUTE), 0);
+	CHECK_INT(rtnl_link_get_kernel(sock, 0, TAP_NAME, &link), 0);
+	state = rtnl_link_get_operstate(link);
+	rtnl_link_put(link);
+	nl_socket_free(sock);
+	return state;
+}
+
 static int is_running(void *arg)
 {
 	const struct net_rig *rig = arg;
 	struct ifreq request = {0};
 
 	/* Newer kernels follow the link when they are asked for it. IFF_RUNNING is also set where nothing is known. */
-	if (!net_rig_carrier(rig) || system("ip -o link show " TAP_NAME " | grep -q 'state UP'") != 0)
+	if (!net_rig_carrier(rig) || tap_state() != IF_OPER_UP)
 		return 0;
 	/* This changes nothing, but waits for the lock: the state is set in the middle of it. */
 	strcpy(request.ifr_name, TAP_NAME);
