@@ -50,7 +50,7 @@ test_each_rule_is_obeyed() {
 }
 
 test_blk_uses_its_rules() {
-	recorded tests/sim/test_blk blk_multiqueue blk_scattered blk_block_device_discards blk_launched
+	recorded tests/sim/test_blk blk_multiqueue blk_queue_reset blk_scattered blk_block_device_discards blk_launched
 }
 
 test_console_uses_its_rules() {
