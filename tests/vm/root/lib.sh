@@ -9,7 +9,7 @@ image=$work/zone1.ext4
 mail_at=16384 # block, behind the file system: see guest/agent.c
 mail_number=0
 failed=0
-programs=$share/bin
+program_dir=$share/bin
 groups=/sys/fs/cgroup/hvisor-launch
 window_unused=0xa003600
 terminal=/run/hvisor-launch/console0
@@ -78,7 +78,7 @@ module_unload() {
 }
 
 launcher_start() {
-	hvisor-launch --program-dir "$programs" --policy-dir $share/policy --daemon $work/virtio_cfg.json ||
+	hvisor-launch --program-dir "$program_dir" --policy-dir $share/policy --daemon $work/virtio_cfg.json ||
 		wrong "hvisor-launch: $?"
 }
 
