@@ -11,42 +11,20 @@
 #include <unistd.h>
 
 #include "tests/fuzz/input.h"
+#include "tests/fuzz/ioctl_script.h"
 #include "tests/sim/sim_internal.h"
 
-#define ZONES 2u
-#define BOARD_BASE 0x50000000u
+#define BOARD_BASE IOCTL_SCRIPT_BOARD
 #define BOARD_SIZE 0x20000u
 #define FDS 3u
-#define MESSAGE_MAX (sizeof(uint32_t) + sizeof(union argument))
+#define MESSAGE_MAX (sizeof(uint32_t) + sizeof(union ioctl_argument))
 
 static struct sim sim;
 static int client; /* our end of the connection */
 
-static const unsigned long calls[] = {
-	HVISOR_INFO,          HVISOR_ZONE_SET,     HVISOR_DEVICE_ADD,    HVISOR_DEVICE_GET,
-	HVISOR_DEVICE_ATTACH, HVISOR_DEVICE_OWNER, HVISOR_DEVICE_VIEW,   HVISOR_DEVICE_KICK,
-	HVISOR_DEVICE_FAIL,   HVISOR_DEVICE_DEL,   HVISOR_EVENT_NEXT,    HVISOR_DEVICE_ADD,
-	HVISOR_DEVICE_ADD,    HVISOR_ZONE_SET,     HVISOR_DEVICE_ATTACH, HVISOR_ZONE_START,
-};
-
-union argument {
-	struct hvisor_info info;
-	struct hvisor_zone_set zone_set;
-	struct hvisor_device_add add;
-	struct hvisor_device_get get;
-	struct hvisor_device_attach attach;
-	struct hvisor_device_owner owner;
-	struct hvisor_device_view view;
-	struct hvisor_device_kick kick;
-	struct hvisor_device_fail fail;
-	struct hvisor_device_del del;
-	struct hvisor_event_next event;
-	uint8_t bytes[4096];
-};
-
 struct message {
 	uint32_t cmd; /* of the answer: the error */
-	union argument argument;
+	union ioctl_argument argument;
 };
 
 /* Bytes of a message with so many of the argument: in it, the two follow each other. */
@@ -64,72 +42,6 @@ static int fd_free(void)
 
 	close(fd);
 	return fd;
-}
-
-/* An address of the board, or a number that has nothing to do with it. */
-static uint64_t address(struct input *input)
-{
-	uint8_t kind = input_u8(input);
-
-	if (kind >= 0xf0)
-		return input_u64(input);
-	return BOARD_BASE + (kind & 63u) * 0x1000u + (kind & 64 ? 0x200 : 0);
-}
-
-static void zone_set_make(struct hvisor_zone_set *set, struct input *input)
-{
-	uint32_t i;
-
-	set->zone = input_u8(input) % (ZONES + 2);
-	set->nmemory = input_u8(input) % (HVISOR_MEMORY_MAX + 2);
-	for (i = 0; i < set->nmemory && i < HVISOR_MEMORY_MAX; i++) {
-		set->memory[i].zone0_ipa = address(input);
-		set->memory[i].zonex_ipa = address(input);
-		set->memory[i].size = input_u8(input) & 1 ? input_u64(input) : 0x1000u * (1 + input_u8(input) % 8);
-	}
-}
-
-static void add_make(struct hvisor_device_add *add, struct input *input)
-{
-	uint8_t kind = input_u8(input);
-
-	add->zone = 1 + (kind & 1);
-	add->irq = input_u8(input) % 8;
-	add->base = kind & 2 ? address(input) : 0xa003000 + input_u8(input) % 8 * 0x200u;
-	add->size = kind & 4 ? input_u64(input) : 0x200;
-	add->device_id = 1 + input_u8(input) % 4;
-	add->nqueues = kind & 8 ? input_u32(input) : 1 + input_u8(input) % 4;
-	add->queue_size_max = kind & 16 ? input_u32(input) : 16;
-	add->config_len = kind & 32 ? input_u32(input) : input_u8(input);
-	add->features = kind & 64 ? input_u64(input) : VMMIO_F_VERSION_1;
-	memcpy(add->name, "blk0", 5);
-	if (kind & 128)
-		memset(add->name, 'x', sizeof(add->name));
-}
-
-static void argument_make(unsigned long cmd, union argument *argument, struct input *input)
-{
-	const uint8_t *bytes;
-	size_t got;
-
-	memset(argument, 0, sizeof(*argument));
-	switch (cmd) {
-	case HVISOR_ZONE_SET:
-		zone_set_make(&argument->zone_set, input);
-		break;
-	case HVISOR_DEVICE_ADD:
-		add_make(&argument->add, input);
-		break;
-	default:
-		/* An id is the first number of all others. */
-		argument->get.id = input_u8(input) % 8;
-		bytes = input_block(input, input_u8(input) % 16, &got);
-		memcpy(argument->bytes + sizeof(argument->get.id), bytes, got);
-		break;
-	}
-	/* Whoever is named may be killed: nobody is. */
-	if (cmd == HVISOR_DEVICE_OWNER && argument->owner.pid > 0)
-		argument->owner.pid = INT32_MAX;
 }
 
 static void send_message(struct message *message, size_t size, const int *fds, size_t nfds)
@@ -197,7 +109,7 @@ static void call(struct sim_connection **connection, struct input *input, int *h
 {
 	uint8_t which = input_u8(input);
 	uint8_t how = input_u8(input);
-	unsigned long cmd = calls[which % (sizeof(calls) / sizeof(calls[0]))];
+	unsigned long cmd = ioctl_script_number(which);
 	const struct sim_call_shape *shape = sim_call_shape((uint32_t)cmd);
 	struct message message = {.cmd = (uint32_t)cmd};
 	int fds[FDS] = {-1, -1, client};
@@ -215,7 +127,7 @@ static void call(struct sim_connection **connection, struct input *input, int *h
 		(*connection)->next = sim.connections;
 		sim.connections = *connection;
 	}
-	argument_make(cmd, &message.argument, input);
+	ioctl_script_argument(cmd, &message.argument, input);
 	if (how & 64)
 		size = input_u16(input) % (MESSAGE_MAX + 1);
 	if (how & 32)
@@ -298,7 +210,7 @@ static void board_make(void)
 	memset(&sim, 0, sizeof(sim));
 	sim.root_ram = (struct sim_range){BOARD_BASE + 0x34000, 0x2000};
 	INPUT_CHECK(sim_start(&sim, NULL) == 0);
-	for (z = 1; z <= ZONES; z++)
+	for (z = 1; z <= IOCTL_SCRIPT_ZONES; z++)
 		INPUT_CHECK(sim_zone_add(&sim, z, memory, 2) == 0);
 }
 
