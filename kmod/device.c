@@ -10,6 +10,9 @@
 
 #include "hvisor.h"
 
+#define DEVICE_IRQS 1024	/* no interrupt controller of a zone has more */
+#define DEVICE_EVENTS (REGION_EV_STATUS | REGION_EV_CONFIG | REGION_EV_CONTROL)
+
 static unsigned int deadline_ms = 2000;
 module_param(deadline_ms, uint, 0644);
 MODULE_PARM_DESC(deadline_ms, "how long a reset waits for a backend before it is cut off, ms (default 2000)");
@@ -224,10 +227,24 @@ static int device_check(const struct hvisor_device_add *arg, struct region_shape
 		.config_len = arg->config_len,
 		.device_features = arg->features,
 	};
-	if (!region_shape_valid(shape) || arg->device_id == 0 || arg->size < VMMIO_WINDOW_MIN ||
-	    arg->base + arg->size < arg->base || arg->base % 4 || strnlen(arg->name, HVISOR_NAME_MAX) == HVISOR_NAME_MAX)
+	if (!region_shape_valid(shape) || arg->device_id == 0 || arg->irq == 0 || arg->irq >= DEVICE_IRQS ||
+	    arg->size < VMMIO_WINDOW_MIN || arg->base + arg->size < arg->base || (arg->base | arg->size) % 8 ||
+	    !arg->name[0] || strnlen(arg->name, HVISOR_NAME_MAX) == HVISOR_NAME_MAX)
 		return -EINVAL;
 	return 0;
+}
+
+static bool device_is_in_memory(const struct hvisor_device_add *arg, const struct hvisor_zone *zone)
+{
+	const struct hvisor_memory *memory;
+	u32 i;
+
+	for (i = 0; i < zone->nmemory; i++) {
+		memory = &zone->memory[i];
+		if (arg->base <= memory->zonex_ipa + memory->size - 1 && memory->zonex_ipa < arg->base + arg->size)
+			return true;
+	}
+	return false;
 }
 
 static struct hvisor_dev *device_new(const struct hvisor_device_add *arg, const struct region_shape *shape,
@@ -253,6 +270,7 @@ static struct hvisor_dev *device_new(const struct hvisor_device_add *arg, const 
 	dev->deadline.function = device_deadline;
 #endif
 	dev->desc = *arg;
+	dev->desc.existed = 0;
 	dev->zone = zone;
 	region_init(dev->region, shape, arg->config);
 	vmmio_init(&dev->model, dev->region, shape, arg->config, arg->config_writable);
@@ -296,6 +314,8 @@ int hvisor_device_add(struct hvisor_device_add *arg)
 		return err;
 	if (!zone)
 		return -ENOENT;
+	if (device_is_in_memory(arg, zone))
+		return -EINVAL;
 	err = device_find_conflict(arg, &dev);
 	if (err < 0)
 		return err;
@@ -398,6 +418,8 @@ int hvisor_device_fail(const struct hvisor_device_fail *arg)
 
 	if (!dev)
 		return -ENOENT;
+	if (arg->fail > 1)
+		return -EINVAL;
 	spin_lock_irqsave(&dev->lock, flags);
 	if (arg->fail)
 		effects = vmmio_fail(&dev->model);
@@ -414,6 +436,8 @@ int hvisor_device_kick(const struct hvisor_device_kick *arg)
 
 	if (!dev)
 		return -ENOENT;
+	if (arg->events & ~DEVICE_EVENTS)
+		return -EINVAL;
 	/* Whether it sleeps or not: the caller may want to know that it is alive. */
 	vmmio_ring(dev->region, arg->events);
 	hvisor_effects(dev, VMMIO_KICK);

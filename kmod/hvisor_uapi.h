@@ -40,7 +40,8 @@ struct hvisor_memory {
 
 /*
  * Declares a zone's memory. The same again is no error; anything else while the zone has devices is EBUSY, memory
- * that is root's own EPERM, and memory that no zone can have ERANGE.
+ * that is root's own EPERM, memory that no zone can have ERANGE, another zone's EADDRINUSE, and EINVAL if two of them
+ * overlap.
  */
 struct hvisor_zone_set {
 	__u32 zone; /* 1 to HVISOR_ZONES_MAX - 1 */
@@ -51,7 +52,8 @@ struct hvisor_zone_set {
 /*
  * Makes a device. A device with the same zone and window that is the same in everything but name and config is found
  * again (existed 1, nothing is changed); one that differs is EEXIST, and is taken away with HVISOR_DEVICE_DEL first.
- * EINVAL for impossible values, EADDRINUSE for a window or interrupt that overlaps another device's of the zone.
+ * EINVAL for impossible values and a window in the zone's memory, EADDRINUSE for a window or interrupt that overlaps
+ * another device's of the zone.
  */
 struct hvisor_device_add {
 	__u32 zone;

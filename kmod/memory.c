@@ -63,10 +63,16 @@ int hvisor_memory_check_range(u64 start, u64 size)
 	return memory_is_roots(first, last - first + 1) ? -EPERM : 0;
 }
 
+/* Either may end where 64 bits do. */
+static bool memory_overlaps(u64 a, u64 a_size, u64 b, u64 b_size)
+{
+	return a <= b + b_size - 1 && b <= a + a_size - 1;
+}
+
 int hvisor_memory_check(const struct hvisor_memory *memory, u32 n)
 {
 	u64 start, end;
-	u32 i;
+	u32 i, k;
 
 	if (n == 0 || n > HVISOR_MEMORY_MAX)
 		return -EINVAL;
@@ -80,6 +86,11 @@ int hvisor_memory_check(const struct hvisor_memory *memory, u32 n)
 			return -ERANGE;
 		if (memory_is_roots(start, memory[i].size))
 			return -EPERM;
+		for (k = 0; k < i; k++) {
+			if (memory_overlaps(start, memory[i].size, memory[k].zone0_ipa, memory[k].size) ||
+			    memory_overlaps(memory[i].zonex_ipa, memory[i].size, memory[k].zonex_ipa, memory[k].size))
+				return -EINVAL;
+		}
 	}
 	return 0;
 }
@@ -159,12 +170,13 @@ static const struct vm_operations_struct view_ops = {
 	.fault = view_fault,
 };
 
+/* Nor does mprotect() make it executable later. */
 static void memory_set_flags(struct vm_area_struct *vma, unsigned long flags)
 {
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 3, 0)
-	vm_flags_set(vma, flags);
+	vm_flags_mod(vma, flags, VM_MAYEXEC);
 #else
-	vma->vm_flags |= flags;
+	vma->vm_flags = (vma->vm_flags | flags) & ~VM_MAYEXEC;
 #endif
 }
 
