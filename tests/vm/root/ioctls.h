@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Calls of the module at random: what the parts of the program ioctls share. ioctls_model.c is what kmod/hvisor_uapi.h
- * promises, ioctls_make.c makes calls up, ioctls.c makes them and compares.
+ * promises, ioctls_make.c makes calls up, ioctls_call.c makes them, ioctls_hold.c has what they hand out, and ioctls.c
+ * compares.
  */
 #ifndef HVISOR_TESTS_IOCTLS_H
 #define HVISOR_TESTS_IOCTLS_H
@@ -126,6 +127,22 @@ static inline bool random_one_in(uint32_t n)
 #define FDS 10u
 extern int fds[FDS];
 extern pid_t child; /* may be named as an owner */
+
+/* Where a thread's arguments lie: pages that are there, and one that is not; and the same pages once more, read-only.
+ */
+struct room {
+	char *pages;
+	char *read_only;
+};
+void room_make(struct room *room);
+
+/* Makes the call: 0 and the answer, or the error. */
+int call_make(const struct room *room, struct call *call, union argument *answer);
+
+extern int hv; /* /dev/hvisor */
+
+/* Ends the program. */
+void fail(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
 
 /* The calls that there are. */
 #define CALLS 17u

@@ -21,7 +21,4 @@ void hold_do(struct model *model);
 /* Gives all of it back. */
 void holds_end(struct model *model);
 
-/* Ends the program. */
-void fail(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
-
 #endif
