@@ -156,14 +156,15 @@ static const struct {
 	{"stack", stack},     {"spins", spins}, {"pages", pages},
 };
 
-/* Looks to the watchdog as if it rested. */
+/* Looks to the watchdog as if it rested, also when a launcher that adopts it has woken it. */
 static void await_driver(struct backend *b)
 {
 	struct timespec pause = {.tv_nsec = 10000000};
 
-	core_store(&b->region->doorbell.sleeping, 1);
-	while (!core_load(&b->region->driver.status))
+	while (!core_load(&b->region->driver.status)) {
+		core_store(&b->region->doorbell.sleeping, 1);
 		ppoll(NULL, 0, &pause, NULL);
+	}
 	core_store(&b->region->doorbell.sleeping, 0);
 }
 
