@@ -11,6 +11,7 @@
 #define IOCTL_SCRIPT_ZONES 2u
 #define IOCTL_SCRIPT_BOARD 0x50000000u /* near which addresses are */
 
+/* Of any call; some are the module's only. */
 union ioctl_argument {
 	struct hvisor_info info;
 	struct hvisor_zone_set zone_set;
@@ -23,6 +24,12 @@ union ioctl_argument {
 	struct hvisor_device_fail fail;
 	struct hvisor_device_del del;
 	struct hvisor_event_next event;
+	struct hvisor_config_version version;
+	struct hvisor_zone_load load;
+	struct hvisor_memory_check check;
+	struct hvisor_zone_start start;
+	struct hvisor_zone_shutdown shutdown;
+	struct hvisor_zone_list list;
 	uint8_t bytes[4096];
 };
 

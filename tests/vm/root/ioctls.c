@@ -109,7 +109,7 @@ static int fd_lowest(void)
 /* The call was made although its answer cannot be written. */
 static void unanswered(const struct call *call, int lowest)
 {
-	union argument answer = call->arg;
+	union ioctl_argument answer = call->arg;
 	uint32_t id;
 
 	if (call->cmd == HVISOR_DEVICE_ATTACH || call->cmd == HVISOR_DEVICE_VIEW) {
@@ -162,7 +162,7 @@ static void counts_check(void)
 static void exact_call(const struct room *room, struct call *call)
 {
 	errnos errors = model_errors(&model, call);
-	union argument answer;
+	union ioctl_argument answer;
 	int lowest = fd_lowest();
 	const char *wrong = NULL;
 	bool was_made;
@@ -337,7 +337,7 @@ static void *race(void *arg)
 {
 	static __thread struct model guess;
 	struct racer *racer = arg;
-	union argument answer;
+	union ioctl_argument answer;
 	struct room room;
 	struct call call;
 	int error;

@@ -13,6 +13,7 @@
 #include <sys/types.h>
 
 #include "kmod/hvisor_uapi.h"
+#include "tests/fuzz/ioctl_script.h"
 
 /* Errors that a call may end with. None: it has to succeed. */
 typedef unsigned __int128 errnos;
@@ -29,27 +30,6 @@ enum place {
 	PLACE_UNMAPPED,
 	PLACE_KERNEL,
 	PLACES,
-};
-
-union argument {
-	struct hvisor_info info;
-	struct hvisor_zone_set zone_set;
-	struct hvisor_device_add add;
-	struct hvisor_device_get get;
-	struct hvisor_device_attach attach;
-	struct hvisor_device_owner owner;
-	struct hvisor_device_view view;
-	struct hvisor_device_kick kick;
-	struct hvisor_device_fail fail;
-	struct hvisor_device_del del;
-	struct hvisor_event_next event;
-	struct hvisor_config_version version;
-	struct hvisor_zone_load load;
-	struct hvisor_memory_check check;
-	struct hvisor_zone_start start;
-	struct hvisor_zone_shutdown shutdown;
-	struct hvisor_zone_list list;
-	uint8_t bytes[4096];
 };
 
 #define LOAD_MAX 0x4000u /* bytes of an image that can be loaded */
@@ -74,7 +54,7 @@ struct call {
 	enum place data; /* of what a field of it points to */
 	bool no_fds; /* made while the process may open no more descriptors */
 	const struct zone_config *config; /* of HVISOR_ZONE_START */
-	union argument arg;
+	union ioctl_argument arg;
 };
 
 struct model_device {
@@ -102,7 +82,7 @@ errnos model_errors_always(const struct call *call);
 errnos model_errors_ever(const struct call *call);
 
 /* It was made, with this answer: what is so from now on. NULL, or what is wrong with the answer. */
-const char *model_take(struct model *model, const struct call *call, const union argument *answer);
+const char *model_take(struct model *model, const struct call *call, const union ioctl_argument *answer);
 
 /* Does a device look as it has to? NULL, or what is wrong. */
 const char *model_compare(const struct model *model, const struct hvisor_device_get *get);
@@ -137,7 +117,7 @@ struct room {
 void room_make(struct room *room);
 
 /* Makes the call: 0 and the answer, or the error. */
-int call_make(const struct room *room, struct call *call, union argument *answer);
+int call_make(const struct room *room, struct call *call, union ioctl_argument *answer);
 
 extern int hv; /* /dev/hvisor */
 

@@ -52,7 +52,7 @@ static void *room_place(const struct room *room, enum place place, const void *b
 	}
 }
 
-int call_make(const struct room *room, struct call *call, union argument *answer)
+int call_make(const struct room *room, struct call *call, union ioctl_argument *answer)
 {
 	static const char image[LOAD_MAX];
 	static __thread struct room data;

@@ -135,7 +135,7 @@ static uint64_t region_bytes(const struct hvisor_device_add *add)
 	return region_size(&shape);
 }
 
-const char *hold(struct model *model, unsigned long cmd, const union argument *answer)
+const char *hold(struct model *model, unsigned long cmd, const union ioctl_argument *answer)
 {
 	bool view = cmd == HVISOR_DEVICE_VIEW;
 	struct held *held = &table[random_below(HELD_MAX)];

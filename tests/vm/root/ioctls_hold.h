@@ -13,7 +13,7 @@ extern uint64_t holds_mapped, holds_touched;
 void holds_init(void);
 
 /* Takes what HVISOR_DEVICE_ATTACH or HVISOR_DEVICE_VIEW gave: NULL, or what is wrong with it. */
-const char *hold(struct model *model, unsigned long cmd, const union argument *answer);
+const char *hold(struct model *model, unsigned long cmd, const union ioctl_argument *answer);
 
 /* Does something with what is held: maps it, touches it, gives some of it back. */
 void hold_do(struct model *model);

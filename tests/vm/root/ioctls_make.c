@@ -274,7 +274,7 @@ static bool is_known(unsigned long number)
 
 static void make_argument(struct call *call, const struct model *model)
 {
-	union argument *arg = &call->arg;
+	union ioctl_argument *arg = &call->arg;
 
 	switch (call->cmd) {
 	case HVISOR_INFO:

@@ -244,7 +244,7 @@ static errnos start_errors(const struct call *call)
 /* What is wrong with a call about a device. */
 static errnos device_errors(const struct model *model, const struct call *call)
 {
-	const union argument *arg = &call->arg;
+	const union ioctl_argument *arg = &call->arg;
 	uint32_t id = arg->del.id;
 	const struct model_device *device = &model->device[id % HVISOR_DEVICES_MAX];
 	errnos errors = 0;
@@ -278,7 +278,7 @@ static errnos get_errors(const struct model *model, uint32_t id)
 
 static errnos call_errors(const struct model *model, const struct call *call)
 {
-	const union argument *arg = &call->arg;
+	const union ioctl_argument *arg = &call->arg;
 
 	switch (call->cmd) {
 	case HVISOR_INFO:
@@ -354,9 +354,9 @@ errnos model_errors_ever(const struct call *call)
 	}
 }
 
-const char *model_take(struct model *model, const struct call *call, const union argument *answer)
+const char *model_take(struct model *model, const struct call *call, const union ioctl_argument *answer)
 {
-	const union argument *arg = &call->arg;
+	const union ioctl_argument *arg = &call->arg;
 	struct model_device *device = &model->device[answer->del.id % HVISOR_DEVICES_MAX];
 	uint32_t i;
 
