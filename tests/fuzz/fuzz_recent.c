@@ -35,9 +35,9 @@ static uint8_t *memory;
 static size_t memory_size;
 static bool flood; /* of the terminal */
 static unsigned int reads; /* from it, since the last look at the memory */
-static unsigned int looks; /* until the backend becomes tired of changing anything */
+static unsigned int looks; /* at the memory: not without end either */
 
-/* A backend writes without end, or nothing, or has done so. */
+/* A backend writes without end, or nothing. Nobody is to read on for ever before the next look at the memory. */
 static ssize_t terminal_read(int fd, void *to, size_t size)
 {
 	(void)fd;
